@@ -1,0 +1,1 @@
+"""Dreams from a world model, learns a policy in the dreams, pilots the camera with it."""

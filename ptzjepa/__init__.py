@@ -1,0 +1,1 @@
+"""The command line and the supervisor: knows all services, and no service knows it."""

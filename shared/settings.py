@@ -1,0 +1,114 @@
+"""Settings: the environment first (``PTZ_…``), secrets from files, defaults that work on a laptop.
+
+A secret ``PTZ_X`` may be given as ``PTZ_X_FILE`` (a file's path), or as the file
+``/run/secrets/ptz_x``; never on a command line.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+from pathlib import Path
+from typing import Any, Literal, Self, TypeVar
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from shared.errors import UserError
+from shared.messages import Name
+
+ENV_PREFIX = "PTZ_"
+SECRETS_DIR = Path("/run/secrets")
+
+S = TypeVar("S", bound="ServiceSettings")
+
+
+class SecretFileSource(PydanticBaseSettingsSource):
+    """Read ``PTZ_FIELD_FILE`` or ``/run/secrets/ptz_field`` for every field that is a secret."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """Return the secret's text, or ``None`` where no file holds it."""
+        if SecretStr not in _types_of(field):
+            return None, field_name, False
+        variable = f"{ENV_PREFIX}{field_name}_FILE".upper()
+        named = os.environ.get(variable)
+        path = Path(named) if named else SECRETS_DIR / f"{ENV_PREFIX}{field_name}".lower()
+        if not named and not path.is_file():
+            return None, field_name, False
+        try:
+            return path.read_text(encoding="utf-8").strip(), field_name, False
+        except OSError as error:
+            raise UserError(f"{variable}: cannot read {path}: {error.strerror}") from error
+
+    def __call__(self) -> dict[str, Any]:
+        """Return every secret that a file holds."""
+        values = (
+            (name, self.get_field_value(field, name)[0]) for name, field in self.settings_cls.model_fields.items()
+        )
+        return {name: value for name, value in values if value is not None}
+
+
+def _types_of(field: FieldInfo) -> tuple[Any, ...]:
+    annotation = field.annotation
+    return getattr(annotation, "__args__", (annotation,))
+
+
+def _default_node() -> str:
+    name = "".join(c if c.isalnum() or c in "._-" else "-" for c in socket.gethostname().lower())[:63]
+    return name.strip("._-") or "node"
+
+
+class ServiceSettings(BaseSettings):
+    """What every service needs to know. A service's own settings extend this class."""
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="ignore")
+
+    node: Name = Field(default_factory=_default_node, description="name of this machine")
+    camera: Name = Field(default="camera-0", description="name of the camera that this service works for")
+    world_model: Name = Field(default="wm_00_00", description="world model to train and to dream from")
+    agent: Name = Field(default="ag_00_00", description="agent to train and to steer with")
+    seed: int = Field(default=0, ge=0)
+
+    redis_url: str = "redis://127.0.0.1:6379/0"
+    redis_password: SecretStr | None = None
+    broker_url: str = "http://127.0.0.1:8700"
+    broker_token: SecretStr | None = None
+    model_store: str = Field(default="runs/model-store", description="directory or fsspec URL of the model store")
+
+    admin_host: str = Field(default="0.0.0.0", description="where /healthz, /readyz and /metrics listen")  # noqa: S104
+    admin_port: int = Field(default=9100, ge=0, le=65535, description="0 takes a free port")
+    admin_port_file: Path | None = Field(default=None, description="file that gets the port really taken")
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "json", "console"] = Field(default="auto", description="auto: console on a terminal")
+
+    views_stream_length: int = Field(default=8192, ge=16, description="views kept in the stream, about")
+    threads: int = Field(default=1, ge=1, le=256, description="threads of numerical work in this process")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments win over the environment, the environment over secret files."""
+        return init_settings, env_settings, SecretFileSource(settings_cls)
+
+    @classmethod
+    def from_environment(cls, **overrides: Any) -> Self:
+        """Read the settings; a wrong one becomes a ``UserError`` that names the variable but not its value."""
+        try:
+            return cls(**overrides)
+        except ValidationError as error:
+            first = error.errors(include_input=False)[0]
+            field = ".".join(str(part) for part in first["loc"])
+            raise UserError(f"setting {ENV_PREFIX}{field.upper()}: {first['msg']}") from error
+
+    @property
+    def config_hash(self) -> str:
+        """Sixteen hex digits that name this configuration; secrets do not enter it."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]

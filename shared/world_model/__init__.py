@@ -1,0 +1,1 @@
+"""The networks: the only part of ``shared`` that imports torch."""

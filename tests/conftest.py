@@ -1,0 +1,99 @@
+"""What many tests share: a real Redis, started once, and a fixture that fails on keys left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from ptzjepa.embedded_redis import redis_child, redis_url, wait_until_up
+from shared.redis_client import RedisClients
+from shared.settings import ServiceSettings
+
+PANORAMAS = Path(__file__).resolve().parents[2] / "shared" / "panoramas"
+
+
+class RedisServer:
+    """A real server that tests may kill, freeze and start again."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory, self.url = directory, redis_url(directory)
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(redis_child(self.directory).command, stdout=subprocess.DEVNULL)
+        asyncio.run(wait_until_up(self.directory))
+
+    def kill(self, signum: int = signal.SIGKILL) -> None:
+        assert self.process is not None
+        self.process.send_signal(signum)
+        if signum in (signal.SIGKILL, signal.SIGTERM):
+            self.process.wait()
+
+
+@pytest.fixture
+def short_dir() -> Iterator[Path]:
+    """A directory whose path is short enough for a unix socket."""
+    path = Path(tempfile.mkdtemp(prefix="ptz-"))
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """One server for the whole run; tests that kill it use ``own_redis_server``."""
+    directory = Path(tempfile.mkdtemp(prefix="ptz-"))
+    server = RedisServer(directory)
+    server.start()
+    yield server
+    server.kill()
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def own_redis_server(short_dir: Path) -> Iterator[RedisServer]:
+    """A server of the test's own."""
+    server = RedisServer(short_dir)
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def settings(redis_server: RedisServer, tmp_path: Path) -> ServiceSettings:
+    return ServiceSettings(redis_url=redis_server.url, model_store=str(tmp_path / "store"), node="test", admin_port=0)
+
+
+@pytest.fixture
+async def clients(settings: ServiceSettings) -> AsyncIterator[RedisClients]:
+    """Connections to an empty server; fails if the test leaves a key that neither expires nor belongs to a stream."""
+    connections = RedisClients.from_settings(settings)
+    await connections.commands.flushall()
+    yield connections
+    unowned = []
+    async for key in connections.commands.scan_iter():
+        kind = await connections.commands.type(key)
+        if kind == b"string" and await connections.commands.ttl(key) < 0 and not key.startswith(b"{lk}:"):
+            unowned.append(key)
+    await connections.commands.flushall()
+    await connections.aclose()
+    assert not unowned, f"keys without owner or expiry: {unowned}"
+
+
+@pytest.fixture
+def panorama() -> Callable[[str], Path]:
+    """A real panorama by name; the test is skipped where the collection is not at hand."""
+
+    def find(name: str) -> Path:
+        path = PANORAMAS / f"{name}.jpg"
+        if not path.is_file():
+            pytest.skip(f"the panorama collection is not at {PANORAMAS}; generated scenes stand in elsewhere")
+        return path
+
+    return find
