@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import shutil
+import socket
 import tempfile
 from pathlib import Path
+from urllib.parse import quote
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -45,14 +47,32 @@ def socket_path(directory: Path) -> Path:
     return Path(tempfile.gettempdir()) / f"ptzjepa-{name}.sock"
 
 
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+    return True
+
+
 def redis_url(directory: Path) -> str:
     """Return the URL of the server that ``redis_child`` starts on ``directory``."""
-    return f"unix://{socket_path(directory)}?db=0"
+    return f"unix://{quote(str(socket_path(directory)))}?db=0"
 
 
 def redis_child(directory: Path, *, append_fsync: str = "everysec") -> Child:
-    """Describe the server process that keeps its data in ``directory``."""
-    directory.mkdir(parents=True, exist_ok=True)
+    """Describe the server process that keeps its data in ``directory``.
+
+    ``UserError`` where the directory can't be made, or where a server already works on it: two would spoil the data.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make {directory} for Redis: {error.strerror}; choose another place") from error
+    if _answers(socket_path(directory)):
+        raise UserError(f"another run already uses {directory}; stop it or choose another place")
     options = {
         "port": "0",
         "unixsocket": str(socket_path(directory)),

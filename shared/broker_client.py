@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncIterator
 from typing import Any, TypeVar
 
@@ -26,6 +25,7 @@ from shared.leases import (
     ModelState,
     ModelVersion,
     VersionList,
+    lease_clock,
 )
 from shared.settings import ServiceSettings
 
@@ -33,6 +33,10 @@ R = TypeVar("R", bound=BaseModel)
 
 WORK_SHARE = 0.8
 """A holder stops work when it could not renew for this share of the lease's life: before anyone else can get it."""
+
+
+RELEASE_SECONDS = 3.0
+_AWAY = (httpx.codes.BAD_GATEWAY, httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.GATEWAY_TIMEOUT)
 
 
 class BrokerAway(Exception):
@@ -63,7 +67,7 @@ class HeldLease:
     @property
     def lost(self) -> bool:
         """True from the moment the holder must stop: refused, or not renewed for too long."""
-        return self._lost or time.monotonic() >= self._deadline
+        return self._lost or lease_clock() >= self._deadline
 
     def check(self) -> None:
         """Raise ``LeaseLost`` unless the lease still stands."""
@@ -120,8 +124,14 @@ class BrokerClient:
     @contextlib.asynccontextmanager
     async def hold(self, resource: str, *, holder: str, ttl_ms: int = TTL_DEFAULT_MS) -> AsyncIterator[HeldLease]:
         """Hold a lease for as long as the block lasts, renewing it in the background; give it back at the end."""
-        asked = time.monotonic()
-        lease = await self.acquire(LeaseRequest(resource=resource, holder=holder, ttl_ms=ttl_ms))
+        asked = lease_clock()
+        request = LeaseRequest(resource=resource, holder=holder, ttl_ms=ttl_ms)
+        try:
+            lease = await self.acquire(request)
+        except BrokerAway:
+            # The lease may be ours and only the answer lost: the same request gets it, a new one would have to wait.
+            await asyncio.sleep(0.2)
+            lease = await self.acquire(request)
         # The life is counted from before the request was sent: never longer than the broker's own count.
         held = HeldLease(lease, asked + WORK_SHARE * ttl_ms / 1000.0)
         held.ttl_ms = ttl_ms
@@ -132,23 +142,30 @@ class BrokerClient:
             renewal.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await renewal
-            with contextlib.suppress(BrokerAway):
-                await self.release(held.lease_id)
+            try:
+                # Bounded: a service that stops can't wait for a broker that hangs; the lease then just runs out.
+                async with asyncio.timeout(RELEASE_SECONDS):
+                    await self.release(held.lease_id)
+            except (BrokerAway, TimeoutError, RuntimeError, UserError) as error:
+                self._log.warning("lease not given back", resource=resource, reason=str(error))
 
     async def _keep(self, held: HeldLease) -> None:
         interval = held.ttl_ms / 3000.0
         wait = interval
         while not held.lost:
             await asyncio.sleep(wait)
-            asked = time.monotonic()
+            asked = lease_clock()
             try:
                 await self.renew(held.lease_id, held.ttl_ms)
             except LeaseLost as error:
                 held._lost = True
                 self._log.warning("lease lost", resource=held.resource, reason=str(error))
-            except BrokerAway:
+            except (BrokerAway, RuntimeError, UserError) as error:
+                # An answer that makes no sense is as good as none: try again until the deadline says lost.
+                self._log.warning("lease not renewed", resource=held.resource, reason=str(error))
                 wait = min(interval, 0.5)
             else:
+                held._lost = held.lost  # once lost, always lost: whoever saw it has stopped
                 held._deadline = asked + WORK_SHARE * held.ttl_ms / 1000.0
                 wait = interval
 
@@ -187,7 +204,7 @@ class BrokerClient:
             response = await self._http.request(method, path, content=content, headers=headers)
         except httpx.TransportError as error:
             raise BrokerAway(f"{type(error).__name__}: {error}") from error
-        if response.status_code in (httpx.codes.BAD_GATEWAY, httpx.codes.SERVICE_UNAVAILABLE):
+        if response.status_code in _AWAY:
             raise BrokerAway(_detail(response))
         return response
 

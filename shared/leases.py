@@ -6,6 +6,7 @@ grows; whoever writes under a lease shows the token, and the broker refuses one 
 
 from __future__ import annotations
 
+import time
 import uuid
 from typing import Annotated, Any
 
@@ -17,6 +18,14 @@ Resource = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z-]{0,30}/[a-z0-9
 """A kind and a name: ``world-model/wm_00_03``, ``agent/ag_00_00``, ``camera/north``."""
 
 TTL_MIN_MS, TTL_MAX_MS, TTL_DEFAULT_MS = 1_000, 600_000, 30_000
+
+
+_BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+def lease_clock() -> float:
+    """Return seconds since the host started, sleep included, whatever the wall clock does: what leases live by."""
+    return time.clock_gettime(_BOOT_CLOCK)
 
 
 class _Wire(BaseModel):

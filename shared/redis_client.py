@@ -8,10 +8,9 @@ the block itself is bounded).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
-from urllib.parse import urlsplit
+from typing import Any, Self
 
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import BusyLoadingError, ConnectionError, RedisError, ResponseError, TimeoutError
@@ -25,12 +24,18 @@ REDIS_AWAY = (ConnectionError, TimeoutError, BusyLoadingError, OSError)
 __all__ = ["REDIS_AWAY", "RedisClients", "RedisError", "ResponseError", "redact_url"]
 
 
+MOST_CONNECTIONS = 32
+COMMAND_SECONDS = 10.0
+"""A command that takes longer has failed."""
+
+
 def redact_url(url: str) -> str:
-    """Return ``url`` without user and password, for logs."""
-    parts = urlsplit(url)
-    if "@" not in parts.netloc:
-        return url
-    return parts._replace(netloc=parts.netloc.rsplit("@", 1)[1]).geturl()
+    """Return ``url`` without user, password and query, for logs.
+
+    It does not parse: a password with ``/`` or ``[`` in it would mislead a parser into showing a part of it.
+    """
+    scheme, separator, rest = url.partition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2].partition('?')[0]}" if separator else "(no URL)"
 
 
 @dataclass(frozen=True)
@@ -41,27 +46,37 @@ class RedisClients:
     blocking: Redis
 
     @classmethod
-    def from_settings(cls, settings: ServiceSettings) -> Self:
+    def from_settings(cls, settings: ServiceSettings, *, command_seconds: float = COMMAND_SECONDS) -> Self:
         """Make both clients; nothing is sent yet. ``UserError`` where the URL is not one."""
+        # A unix socket has no keep-alive, and its connection class refuses the option.
+        options: dict[str, Any] = {} if settings.redis_url.startswith("unix://") else {"socket_keepalive": True}
         password = settings.redis_password.get_secret_value() if settings.redis_password else None
 
         def client(socket_timeout: float | None) -> Redis:
             try:
-                return Redis.from_url(
+                pool = BlockingConnectionPool.from_url(
                     settings.redis_url,
                     password=password,
                     socket_timeout=socket_timeout,
                     socket_connect_timeout=5.0,
-                    socket_keepalive=True if not settings.redis_url.startswith("unix://") else None,
                     health_check_interval=15,
                     retry=Retry(NoBackoff(), 0),
                     retry_on_timeout=False,
                     protocol=2,
+                    # Who finds every connection in use waits for one; the plain pool would raise.
+                    max_connections=MOST_CONNECTIONS,
+                    timeout=command_seconds,
+                    **options,
                 )
-            except ValueError as error:
-                raise UserError(f"PTZ_REDIS_URL {redact_url(settings.redis_url)!r}: {error}") from error
+            except ValueError:
+                # The parser's own message may quote a password; so neither it nor the cause is shown.
+                raise UserError(
+                    f"PTZ_REDIS_URL {redact_url(settings.redis_url)!r}: not a redis://, rediss:// or unix:// URL; "
+                    "a password with special characters belongs in PTZ_REDIS_PASSWORD_FILE"
+                ) from None
+            return Redis.from_pool(pool)
 
-        return cls(commands=client(10.0), blocking=client(None))
+        return cls(commands=client(command_seconds), blocking=client(None))
 
     async def aclose(self) -> None:
         """Close both connections."""

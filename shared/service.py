@@ -17,6 +17,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from socketserver import TCPServer
 from typing import Any, ClassVar, Generic, TypeVar
 
 import structlog
@@ -58,6 +59,10 @@ class Service(ABC, Generic[S]):
             self.not_ready.pop(part, None)
         elif self.not_ready.get(part) != missing:
             self.not_ready[part] = missing
+
+    def metrics_text(self) -> bytes:
+        """Return what /metrics answers, in Prometheus' text format. Called from the HTTP server's threads."""
+        return generate_latest(self.metrics.registry)
 
     async def pause(self, seconds: float) -> bool:
         """Wait, but not beyond the stop. Returns True when the service has to stop."""
@@ -105,8 +110,27 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]
 
 
+def _user_error(error: BaseException) -> UserError | None:
+    """Find the user's error in what a task group raised."""
+    if isinstance(error, UserError):
+        return error
+    if isinstance(error, BaseExceptionGroup):
+        return next(filter(None, map(_user_error, error.exceptions)), None)
+    return None
+
+
+class _AdminServer(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def server_bind(self) -> None:
+        """Bind without asking the name service who we are, which may take long on a node without one."""
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
+
+
 class _AdminHandler(BaseHTTPRequestHandler):
     service: Service[Any]
+    timeout = 10.0
 
     def do_GET(self) -> None:
         """Answer the three paths that orchestrators and Prometheus ask for."""
@@ -118,7 +142,7 @@ class _AdminHandler(BaseHTTPRequestHandler):
             body = json.dumps({"ready": not missing, "missing": missing}).encode()
             self._reply(503 if missing else 200, body, "application/json")
         elif path == "/metrics":
-            self._reply(200, generate_latest(self.service.metrics.registry), CONTENT_TYPE_LATEST)
+            self._reply(200, self.service.metrics_text(), CONTENT_TYPE_LATEST)
         else:
             self._reply(404, b"not found\n", "text/plain; charset=utf-8")
 
@@ -140,12 +164,11 @@ def admin_server(service: Service[Any]) -> Any:
     settings = service.settings
     handler = type("Handler", (_AdminHandler,), {"service": service})
     try:
-        server = ThreadingHTTPServer((settings.admin_host, settings.admin_port), handler)
+        server = _AdminServer((settings.admin_host, settings.admin_port), handler)
     except OSError as error:
         raise UserError(
             f"cannot listen on {settings.admin_host}:{settings.admin_port}: {error.strerror}; set PTZ_ADMIN_PORT"
         ) from error
-    server.daemon_threads = True
     if settings.admin_port_file:
         write_port(settings.admin_port_file, server.server_port)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.2}, daemon=True)
@@ -159,10 +182,13 @@ def admin_server(service: Service[Any]) -> Any:
 
 
 def write_port(path: Path, port: int) -> None:
-    """Write the port for whoever started this process, whole or not at all."""
+    """Write the port for whoever started this process, whole or not at all. ``UserError`` where that is impossible."""
     temporary = path.with_suffix(".tmp")
-    temporary.write_text(f"{port}\n", encoding="ascii")
-    temporary.replace(path)
+    try:
+        temporary.write_text(f"{port}\n", encoding="ascii")
+        temporary.replace(path)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}; set PTZ_ADMIN_PORT_FILE") from error
 
 
 def serve(service_class: type[Service[Any]], read_settings: Callable[[], Any]) -> int:
@@ -176,11 +202,11 @@ def serve(service_class: type[Service[Any]], read_settings: Callable[[], Any]) -
     log = structlog.get_logger()
     try:
         reason = asyncio.run(_run(service_class, settings))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        log.error("stopped", reason=str(error), exit=EXIT_USER)
-        return EXIT_USER
     except Exception as error:  # the last line of defence: say it, and let the supervisor start the service again
+        if users := _user_error(error):
+            print(f"error: {users}", file=sys.stderr)
+            log.error("stopped", reason=str(users), exit=EXIT_USER)
+            return EXIT_USER
         log.exception("failed")
         log.error("stopped", reason=f"{type(error).__name__}: {error}"[:400], exit=EXIT_FAULT)
         return EXIT_FAULT

@@ -14,7 +14,7 @@ from typing import Any, Literal, Self, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from shared.errors import UserError
 from shared.messages import Name
@@ -38,9 +38,14 @@ class SecretFileSource(PydanticBaseSettingsSource):
         if not named and not path.is_file():
             return None, field_name, False
         try:
-            return path.read_text(encoding="utf-8").strip(), field_name, False
+            secret = path.read_text(encoding="utf-8").strip()
         except OSError as error:
             raise UserError(f"{variable}: cannot read {path}: {error.strerror}") from error
+        except UnicodeDecodeError:
+            raise UserError(f"{variable}: {path} is not a text file") from None
+        if not secret:
+            raise UserError(f"{variable}: {path} is empty; remove it or put the secret into it")
+        return secret, field_name, False
 
     def __call__(self) -> dict[str, Any]:
         """Return every secret that a file holds."""
@@ -63,7 +68,8 @@ def _default_node() -> str:
 class ServiceSettings(BaseSettings):
     """What every service needs to know. A service's own settings extend this class."""
 
-    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="ignore")
+    # Compose files pass unset variables on as empty ones: empty means not set.
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, env_ignore_empty=True, frozen=True, extra="ignore")
 
     node: Name = Field(default_factory=_default_node, description="name of this machine")
     camera: Name = Field(default="camera-0", description="name of the camera that this service works for")
@@ -106,7 +112,9 @@ class ServiceSettings(BaseSettings):
         except ValidationError as error:
             first = error.errors(include_input=False)[0]
             field = ".".join(str(part) for part in first["loc"])
-            raise UserError(f"setting {ENV_PREFIX}{field.upper()}: {first['msg']}") from error
+            raise UserError(f"setting {ENV_PREFIX}{field.upper()}: {first['msg']}") from None
+        except SettingsError as error:  # a list or table that is not JSON; the cause would quote it
+            raise UserError(f"settings {ENV_PREFIX}…: {error}") from None
 
     @property
     def config_hash(self) -> str:

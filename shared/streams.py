@@ -6,6 +6,7 @@ stream with the reason for what can't be read. It keeps to the command set of Re
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,13 +16,16 @@ from pydantic import ValidationError
 from redis.asyncio import Redis
 
 from shared.messages import Message
-from shared.redis_client import RedisClients, ResponseError
+from shared.redis_client import REDIS_AWAY, RedisClients, ResponseError
 
 FIELD = b"message"
 DEAD_SUFFIX = ":dead"
 DEAD_LENGTH = 1000
 DONE_SECONDS = 3600
 """How long a handled message's id is remembered: longer than any producer goes on sending it again."""
+
+BLOCK_GRACE_SECONDS = 5.0
+"""How much longer than its block a read may take: beyond that the server is away, however quiet the link."""
 
 M = TypeVar("M", bound=Message)
 Entry = tuple[bytes, dict[bytes, bytes] | None]
@@ -42,6 +46,8 @@ class Unreadable(ValueError):
 
 def decode(entry_id: bytes, fields: Mapping[bytes, bytes], kind: type[M]) -> Received[M]:
     """Turn a stream entry into a message, or raise ``Unreadable``."""
+    if not fields:
+        raise Unreadable("the stream forgot the entry before it was handled")
     if FIELD not in fields:
         raise Unreadable("entry has no 'message' field")
     try:
@@ -87,12 +93,15 @@ class Follower(Generic[M]):
         self._last = start
 
     async def read(self, *, block_ms: int = 1000, count: int = 256) -> list[Received[M]]:
-        """Return what has come since the last read; wait up to ``block_ms`` for the first."""
+        """Return what has come since the last read; wait up to ``block_ms`` (0: not at all) for the first."""
         if self._last == "$":
             # A second XREAD from '$' would miss what came between the two; pin the place once.
             newest = cast(list[Entry], await self._clients.commands.xrevrange(self._stream, count=1))
             self._last = newest[0][0].decode() if newest else "0-0"
-        reply: Any = await self._clients.blocking.xread({self._stream: self._last}, count=count, block=block_ms)
+        async with asyncio.timeout(block_ms / 1000.0 + BLOCK_GRACE_SECONDS):
+            reply: Any = await self._clients.blocking.xread(
+                {self._stream: self._last}, count=count, block=block_ms or None
+            )
         entries = cast(list[Entry], reply[0][1]) if reply else []
         if entries:
             self._last = entries[-1][0].decode()
@@ -126,14 +135,22 @@ class Consumer(Generic[M]):
         self.dead_lettered = 0
 
     async def read(self, *, count: int = 64, block_ms: int = 1000) -> list[Received[M]]:
-        """Return the next messages: first what it left unfinished, then what dead peers left, then new ones."""
+        """Return the next messages: first what it left unfinished, then what dead peers left, then new ones.
+
+        Waits up to ``block_ms`` (0: not at all) for new ones.
+        """
         try:
             entries, seen_before = await self._next_entries(count, block_ms)
         except ResponseError as error:
-            if "NOGROUP" not in str(error):
+            # UNBLOCKED is what Redis 7.0 says when the stream goes away during the wait.
+            if not str(error).startswith(("NOGROUP", "UNBLOCKED")):
                 raise
             await self.create_group()
             return []
+        except REDIS_AWAY:
+            # The server may have handed out entries whose reply was lost: they are pending under our name.
+            self._own_from = "0-0"
+            raise
         if seen_before:
             entries = await self._bury_poison(entries)
         return await self._fresh(entries)
@@ -178,7 +195,10 @@ class Consumer(Generic[M]):
     async def _read_group(self, start: str, count: int, block_ms: int | None) -> list[Entry]:
         client = self._clients.blocking if block_ms else self._clients.commands
         place: dict[Any, Any] = {self._stream: start}
-        reply: Any = await client.xreadgroup(self._group, self._name, place, count=count, block=block_ms)
+        # For the server a block of 0 is for ever; here it is none.
+        wait = block_ms or None
+        async with asyncio.timeout((block_ms or 0) / 1000.0 + BLOCK_GRACE_SECONDS):
+            reply: Any = await client.xreadgroup(self._group, self._name, place, count=count, block=wait)
         return cast(list[Entry], reply[0][1]) if reply else []
 
     async def _claim(self, count: int) -> list[Entry]:
@@ -193,13 +213,14 @@ class Consumer(Generic[M]):
     async def _bury_poison(self, entries: list[Entry]) -> list[Entry]:
         if not entries:
             return entries
-        pending = await self._clients.commands.xpending_range(
-            self._stream, self._group, entries[0][0], entries[-1][0], len(entries) * 4, self._name
-        )
-        deliveries = {item["message_id"]: int(item["times_delivered"]) for item in pending}
+        # One question per entry: a range would also count what lies between them, and be cut off.
+        async with self._clients.commands.pipeline(transaction=False) as pipe:
+            for entry_id, _ in entries:
+                pipe.xpending_range(self._stream, self._group, entry_id, entry_id, 1)
+            pending = await pipe.execute()
         kept: list[Entry] = []
-        for entry_id, fields in entries:
-            times = deliveries.get(entry_id, 1)
+        for (entry_id, fields), found in zip(entries, pending, strict=True):
+            times = int(found[0]["times_delivered"]) if found else 1
             if times > self._max_deliveries:
                 await self._bury(entry_id, fields or {}, f"delivered {times} times and never finished")
             else:
@@ -217,10 +238,17 @@ class Consumer(Generic[M]):
         if not readable:
             return []
         done = await self._clients.commands.mget([self._done_key(item.message.id) for item in readable])
-        duplicates = [item.entry_id for item, mark in zip(readable, done, strict=True) if mark is not None]
+        fresh: dict[str, Received[M]] = {}
+        duplicates = []
+        for item, mark in zip(readable, done, strict=True):
+            # Sent twice in one batch: the first stays pending until it is done, so the second may go.
+            if mark is not None or item.message.id in fresh:
+                duplicates.append(item.entry_id)
+            else:
+                fresh[item.message.id] = item
         if duplicates:
             await self._clients.commands.xack(self._stream, self._group, *duplicates)
-        return [item for item, mark in zip(readable, done, strict=True) if mark is None]
+        return list(fresh.values())
 
     async def _bury(self, entry_id: bytes, fields: Mapping[bytes, bytes], reason: str) -> None:
         letter: dict[Any, Any] = {

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import functools
 import os
 import signal
 import subprocess
@@ -23,6 +24,8 @@ import structlog
 from shared.errors import EXIT_USER
 
 _PR_SET_PDEATHSIG = 1
+# Loaded here and not between fork and exec, where loading may wait for a lock that another thread held.
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 BACK_OFF_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
 CALM_SECONDS = 30.0
 """A child that lived this long starts again without waiting."""
@@ -88,9 +91,7 @@ class Supervisor:
         failures = 0
         while not self._stopping:
             started = time.monotonic()
-            await self._spawn(child)
-            assert child.process is not None  # noqa: S101 - for the type checker; _spawn has just set it
-            child.exit_code = await child.process.wait()
+            child.exit_code = await self._run_once(child)
             if child.exit_code == EXIT_USER:
                 child.given_up = True
                 self._log.error("child gave up", child=child.name, exit=child.exit_code)
@@ -101,10 +102,18 @@ class Supervisor:
             await asyncio.sleep(delay)
             child.restarts += 1
 
-    async def _spawn(self, child: Child) -> None:
+    async def _run_once(self, child: Child) -> int | None:
+        try:
+            process = await self._spawn(child)
+        except OSError as error:  # no memory, no program, no place for the log: may pass, so it counts as a failure
+            self._log.error("child cannot start", child=child.name, reason=str(error))
+            return None
+        return await process.wait()
+
+    async def _spawn(self, child: Child) -> asyncio.subprocess.Process:
         output = child.log_file.open("ab") if child.log_file else None
         try:
-            child.process = await asyncio.create_subprocess_exec(
+            child.process = process = await asyncio.create_subprocess_exec(
                 *child.command,
                 env={**os.environ, **child.environment},
                 stdin=subprocess.DEVNULL,
@@ -112,11 +121,12 @@ class Supervisor:
                 stderr=subprocess.STDOUT if output else None,
                 # A terminal's Ctrl-C goes to the whole group; only the supervisor shall hear it and stop in order.
                 start_new_session=True,
-                preexec_fn=_die_with_parent,
+                preexec_fn=functools.partial(_die_with, os.getpid()),
             )
         finally:
             if output:
                 output.close()
+        return process
 
     async def _end(self, child: Child) -> None:
         process = child.process
@@ -135,6 +145,8 @@ class Supervisor:
         child.exit_code = process.returncode
 
 
-def _die_with_parent() -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def _die_with(parent: int) -> None:
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it died before we asked
+            os._exit(1)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 import structlog
@@ -15,14 +16,33 @@ from shared.settings import ServiceSettings
 PREFIX = "ptz"
 _SECRET_KEYS = ("password", "token", "secret", "authorization", "credential")
 _NOT_SECRET = ("fencing_token",)
+_USER_IN_URL = re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^\s'\"]*@", re.IGNORECASE)
+
+
+def redact_text(text: str) -> str:
+    """Blank out user and password in every URL of a text."""
+    return _USER_IN_URL.sub(r"\1***@", text)
+
+
+def _sounds_secret(key: str) -> bool:
+    lowered = key.lower()
+    return lowered not in _NOT_SECRET and any(word in lowered for word in _SECRET_KEYS)
+
+
+def _redacted(value: Any) -> Any:
+    if isinstance(value, str):
+        return redact_text(value)
+    if isinstance(value, Mapping):
+        return {key: "***" if _sounds_secret(str(key)) else _redacted(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_redacted(inner) for inner in value]
+    return value
 
 
 def _redact(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Blank out anything logged under a key that sounds like a credential."""
-    for key in event:
-        lowered = key.lower()
-        if lowered not in _NOT_SECRET and any(word in lowered for word in _SECRET_KEYS):
-            event[key] = "***"
+    """Blank out anything logged under a key that sounds like a credential, and credentials in URLs."""
+    for key, value in event.items():
+        event[key] = "***" if _sounds_secret(key) else _redacted(value)
     return event
 
 
@@ -30,16 +50,23 @@ def configure_logging(settings: ServiceSettings, service: str) -> None:
     """Send structured lines to stderr: JSON for machines, aligned text on a terminal."""
     level = getattr(logging, settings.log_level.upper())
     as_json = settings.log_format == "json" or (settings.log_format == "auto" and not sys.stderr.isatty())
-    renderer: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
-    )
+    # Tracebacks without local variables: those hold settings, and settings hold secrets.
+    traceback: structlog.typing.Processor
+    renderer: structlog.typing.Processor
+    if as_json:
+        transformer = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+        traceback = structlog.processors.ExceptionRenderer(transformer)
+        renderer = structlog.processors.JSONRenderer()
+    else:
+        traceback = structlog.processors.format_exc_info
+        renderer = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            traceback,
             _redact,
-            structlog.processors.dict_tracebacks if as_json else structlog.processors.StackInfoRenderer(),
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),

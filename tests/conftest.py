@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from ptzjepa.embedded_redis import redis_child, redis_url, wait_until_up
 from shared.redis_client import RedisClients
@@ -35,6 +36,14 @@ class RedisServer:
         self.process.send_signal(signum)
         if signum in (signal.SIGKILL, signal.SIGTERM):
             self.process.wait()
+
+
+@pytest.fixture(autouse=True)
+def _fresh_logging() -> Iterator[None]:
+    """A test that configures the log ties it to its own stderr, which is closed when the next one writes."""
+    yield
+    structlog.reset_defaults()
+    structlog.contextvars.clear_contextvars()
 
 
 @pytest.fixture

@@ -1,0 +1,92 @@
+# Everything a developer does, by name. `make` alone lists it.
+#
+# Tools live in .venv and are installed again only when pyproject.toml changes; nothing else on the machine is touched.
+
+PYTHON ?= python3
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+CACHES := .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+
+.PHONY: help
+help: ## show this list
+	@echo 'make TARGET [ARGS="…"] [PYTHON=python3.12]'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: install
+install: $(VENV)/.dev ## set up .venv with everything, development tools too
+
+.PHONY: demo
+demo: $(VENV)/.laptop ## run the whole loop on a simulated camera, e.g. ARGS="--minutes 1"
+	@$(BIN)/ptzjepa demo $(ARGS)
+
+.PHONY: test
+test: $(VENV)/.dev ## run all tests, e.g. ARGS="tests/shared -x"
+	@$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: lint
+lint: lint-python lint-deployment ## check style, types, imports, manifests and dashboards
+
+.PHONY: lint-python
+lint-python: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# The rendered manifests go through a file: a pipe would hide a failure of its first command.
+.PHONY: lint-deployment
+lint-deployment: $(VENV)/.dev
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+	$(BIN)/kubectl kustomize k8s/base > $(VENV)/k8s-base.yaml
+	$(BIN)/kubernetes-validate --strict --quiet $(VENV)/k8s-base.yaml
+	$(BIN)/python -m pytest tests/deployment
+
+.PHONY: bench
+bench: $(VENV)/.dev ## measure all parts and print one table
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+.PHONY: docs
+docs: $(VENV)/.dev ## write the tables in docs/ that are generated from code
+	@$(BIN)/python docs/configuration_table.py
+
+.PHONY: secrets
+secrets: secrets/broker_token secrets/grafana_admin_password ## make the random secrets that docker-compose.yml reads
+
+.PHONY: clean
+clean: ## remove .venv, caches and build output; runs/ and secrets/ stay
+	rm -rf $(VENV) $(CACHES) build dist *.egg-info bench-results
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	  { echo 'error: $(PYTHON) is not Python 3.11 or newer; name one that is: make PYTHON=python3.12' >&2; exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo 'error: $(PYTHON) cannot make virtual environments; install its venv module (Debian: python3-venv)' >&2; exit 2; }
+	@echo 'Making $(VENV) …'
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.laptop: $(VENV)/.created pyproject.toml
+	@echo 'Installing what the demo needs into $(VENV) (once, a minute or two) …'
+	@$(PIP) install --quiet --editable '.[laptop]'
+	@touch $@
+
+# The development tools include everything that the demo needs.
+$(VENV)/.dev: $(VENV)/.created pyproject.toml
+	@echo 'Installing the project and its development tools into $(VENV) (once, a minute or two) …'
+	@$(PIP) install --quiet --editable '.[dev]'
+	@touch $(VENV)/.laptop $@
+
+# Containers read these files as user 10001, so the files are readable and the folder is not. Git never sees it.
+secrets/%:
+	@mkdir -p -m 700 secrets && echo '*' > secrets/.gitignore
+	@$(PYTHON) -c 'import secrets; print(secrets.token_urlsafe(32))' > $@
+	@chmod 444 $@
+	@echo 'Made $@'

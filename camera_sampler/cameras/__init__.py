@@ -1,0 +1,23 @@
+"""One file a brand behind one protocol; ``open_camera`` picks by the settings."""
+
+from __future__ import annotations
+
+from camera_sampler.cameras.base import Camera, CameraError, Snapshot
+from camera_sampler.cameras.simulated import Sensor, SimulatedCamera, fast_clock
+from camera_sampler.settings import SamplerSettings
+from camera_sampler.simulation.motion import Speeds
+from camera_sampler.simulation.scenes import open_scene
+
+__all__ = ["Camera", "CameraError", "Snapshot", "open_camera"]
+
+
+def open_camera(settings: SamplerSettings) -> Camera:
+    """Return the camera that the settings name. ``UserError`` where they can't be met. Blocking, for seconds."""
+    # A brand is another branch here and another value of ``camera_kind``.
+    return SimulatedCamera(
+        open_scene(settings.panorama, seed=settings.seed, day_seconds=settings.day_seconds),
+        Sensor(settings.snapshot_width, settings.snapshot_height),
+        limits=settings.limits,
+        speeds=Speeds(settings.pan_speed, settings.tilt_speed, settings.zoom_speed, settings.settle_seconds),
+        clock=fast_clock(settings.time_scale),
+    )

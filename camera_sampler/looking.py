@@ -1,0 +1,100 @@
+"""From a move to a verified picture: wait until the camera stands still, read the pose, take the snapshot, check it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from dataclasses import dataclass
+
+import structlog
+from prometheus_client import Counter, Histogram
+
+from camera_sampler.cameras import Camera, CameraError, Snapshot
+from camera_sampler.settings import SamplerSettings
+from camera_sampler.snapshots import BadSnapshot, Verified, verify
+from shared.pose import Pose
+
+ANSWER_SECONDS = 15.0
+"""A camera that takes longer over one answer has not answered."""
+_FIRST_BACK_OFF, _LONGEST_BACK_OFF = 0.1, 2.0
+
+
+class NoView(Exception):
+    """The camera gave no verified picture in all the tries it had."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """A verified picture with the poses read around it."""
+
+    picture: Verified
+    snapshot: Snapshot
+    pose_before: Pose
+    pose: Pose
+    settled: bool
+
+
+class Looker:
+    """Looks through one camera."""
+
+    def __init__(self, camera: Camera, settings: SamplerSettings, rejects: Counter, settle: Histogram) -> None:
+        self._camera, self._settings = camera, settings
+        self._rejects, self._settle = rejects, settle
+        self._log = structlog.get_logger()
+
+    async def stand_still(self) -> bool:
+        """Wait until the pose no longer changes; False when the deadline passed first. May raise ``CameraError``."""
+        settings, began = self._settings, time.monotonic()
+        deadline = began + settings.deadline_seconds / settings.time_scale
+        readings: deque[Pose] = deque(maxlen=settings.stable_polls)
+        while True:
+            readings.append(await self.pose())
+            stable = len(readings) == settings.stable_polls and all(
+                self._same(readings[0], reading) for reading in readings
+            )
+            if stable or time.monotonic() >= deadline:
+                self._settle.observe(time.monotonic() - began)
+                return stable
+            await asyncio.sleep(settings.poll_seconds / settings.time_scale)
+
+    async def look(self, settled: bool) -> Look:
+        """Take a verified snapshot with the poses before and after it; try again, later each time, until ``NoView``."""
+        delay = _FIRST_BACK_OFF
+        kind: str
+        for attempt in range(self._settings.snapshot_tries):
+            if attempt:
+                await asyncio.sleep(delay)
+                delay = min(2.0 * delay, _LONGEST_BACK_OFF)
+            try:
+                return await self._look_once(settled)
+            except BadSnapshot as error:
+                kind, reason = error.kind, str(error)
+            except (CameraError, TimeoutError) as error:
+                kind, reason = "no-answer", f"{type(error).__name__}: {error}"
+            self._rejects.labels(kind).inc()
+            self._log.warning("snapshot rejected", kind=kind, reason=reason[:200], attempt=attempt + 1)
+        raise NoView(f"no verified snapshot in {self._settings.snapshot_tries} tries")
+
+    async def pose(self) -> Pose:
+        """Read the pose. ``CameraError`` when the camera does not answer in time."""
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                return await self._camera.pose()
+        except TimeoutError as error:
+            raise CameraError(f"no pose within {ANSWER_SECONDS:.0f} s") from error
+
+    async def _look_once(self, settled: bool) -> Look:
+        before = await self.pose()
+        async with asyncio.timeout(ANSWER_SECONDS):
+            snapshot = await self._camera.snapshot()
+        after = await self.pose()
+        size = (self._settings.snapshot_width, self._settings.snapshot_height)
+        picture = await asyncio.to_thread(verify, snapshot.data, size)
+        return Look(picture, snapshot, before, after, settled and self._same(before, after))
+
+    def _same(self, first: Pose, second: Pose) -> bool:
+        return (
+            first.degrees_to(second) <= self._settings.stable_degrees
+            and abs(first.zoom - second.zoom) <= self._settings.stable_zoom
+        )

@@ -1,0 +1,252 @@
+"""The camera sampler: move, wait until the camera stands still, take a snapshot, verify it, publish the view.
+
+Views come in episodes: a jump to a random pose, then ``movements`` moves, each chosen by an agent that answered the
+view before it in time, or by a policy of the sampler's own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from dataclasses import dataclass
+from typing import ClassVar
+
+from camera_sampler.cameras import Camera, CameraError, open_camera
+from camera_sampler.looking import ANSWER_SECONDS, Look, Looker, NoView
+from camera_sampler.policies import own_policy
+from camera_sampler.settings import SamplerSettings
+from camera_sampler.snapshots import BADNESS, Originals, training_jpeg
+from camera_sampler.steering import OUTCOMES, Steering
+from shared.actions import Action
+from shared.messages import Command, StreamName, View, new_id
+from shared.pose import PoseLimits
+from shared.redis_client import REDIS_AWAY, RedisClients
+from shared.service import Service
+from shared.streams import publish
+
+AGENT = "agent"
+_CAMERA_AWAY = (CameraError, NoView, TimeoutError)
+_SMOOTHING = 0.2
+_SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The next move and who chose it; without an action it is the jump that begins an episode."""
+
+    action: Action | None
+    policy: str
+    policy_version: int | None = None
+
+
+class CameraSampler(Service[SamplerSettings]):
+    """Owns one camera."""
+
+    name: ClassVar[str] = "camera-sampler"
+
+    def __init__(self, settings: SamplerSettings) -> None:
+        super().__init__(settings)
+        self._policy = own_policy(settings.policy, settings.seed)
+        self._actions = settings.actions()
+        self._originals = (
+            Originals(settings.keep_originals, settings.keep_originals_count) if settings.keep_originals else None
+        )
+        self._last: View | None = None
+        """The view that the next move leaves from; None when an episode has to begin."""
+        self._due = 0.0
+        self._move_seconds = 0.0
+        """What a move has taken lately, standing still included."""
+        self._agent_steers = False
+        self._make_metrics()
+
+    def _make_metrics(self) -> None:
+        metrics = self.metrics
+        self._views = metrics.counter("views", "Views published, by who chose the move", ("policy",))
+        self._rejects = metrics.counter("rejects", "Snapshots rejected, by reason", ("kind",))
+        self._commands = metrics.counter("commands", "Commands read, by what became of them", ("outcome",))
+        self._fallbacks = metrics.counter("fallbacks", "Moves chosen by the own policy because no agent answered")
+        self._settle = metrics.histogram("settle_seconds", "From a move to standing still", buckets=_SECONDS)
+        self._unsettled = metrics.counter("unsettled", "Views taken although the camera did not stand still")
+        self._episodes = metrics.counter("episodes", "Episodes begun")
+        self._publish = metrics.histogram("publish_seconds", "From a verified view to its place in the stream")
+        self._publish_waits = metrics.counter("publish_waits", "Views that had to wait for Redis")
+        self._originals_lost = metrics.counter("originals_lost", "Snapshots that could not be kept")
+        self._steering_gauge = metrics.gauge("steering", "1 while an agent steers the camera")
+        self._pose_gauge = metrics.gauge("pose", "Where the last view was taken", ("axis",))
+        self._last_view = metrics.gauge("last_view_timestamp_seconds", "When the last published view was taken")
+        for kind in (*BADNESS, "no-answer"):
+            self._rejects.labels(kind)
+        for outcome in OUTCOMES:
+            self._commands.labels(outcome)
+
+    async def run(self) -> None:
+        """Look until told to stop."""
+        self.set_ready("camera", "opening")
+        camera = await asyncio.to_thread(open_camera, self.settings)
+        try:
+            async with self.redis_clients() as clients:
+                await self.sample(camera, clients)
+        finally:
+            with contextlib.suppress(*_CAMERA_AWAY):
+                await camera.aclose()
+
+    async def sample(self, camera: Camera, clients: RedisClients) -> None:
+        """Look through ``camera`` until told to stop."""
+        limits = await self.outlast(camera.limits, part="camera", away=_CAMERA_AWAY)
+        steering = Steering(clients, self.settings.camera, self._actions, self._commands)
+        if limits is None or (await self.redis(lambda: self._connect(clients, steering))) is None:
+            return
+        looker = Looker(camera, self.settings, self._rejects, self._settle)
+        while not self.stopping.is_set():
+            choice = await self._choose(looker, steering, limits)
+            look = await self._move_and_look(camera, looker, choice, limits)
+            if look is not None:
+                await self._publish_view(clients, choice, look, limits)
+
+    async def _connect(self, clients: RedisClients, steering: Steering) -> bool:
+        await clients.commands.ping()
+        await steering.open()
+        return True
+
+    async def _choose(self, looker: Looker, steering: Steering, limits: PoseLimits) -> Choice:
+        last = self._last
+        if last is None or last.step >= self.settings.movements:
+            self._last = None
+            return Choice(None, self._policy.name)
+        if self.settings.policy == "follow":
+            command = await self._command(steering, last)
+            if command is not None:
+                return Choice(command.action, AGENT, command.policy_version)
+            self._fallbacks.inc()
+        return Choice(self._policy.choose(last.pose, limits), self._policy.name)
+
+    async def _command(self, steering: Steering, last: View) -> Command | None:
+        # An agent that was heard is worth the full wait. Without one, only the time that would pass idle anyway is
+        # spent: a camera that nobody steers keeps its pace.
+        idle = self._due - self._move_seconds - time.monotonic()
+        patience = self.settings.command_seconds if steering.agent_heard else min(idle, self.settings.command_seconds)
+        command = await steering.wait(last.id, max(0.0, patience))
+        if command is None and patience >= self.settings.command_seconds:
+            steering.missed()
+        self._note_steering(command)
+        return command
+
+    def _note_steering(self, command: Command | None) -> None:
+        steers = command is not None
+        self._steering_gauge.set(float(steers))
+        if command is not None and not self._agent_steers:
+            self.log.info("an agent steers", agent=command.agent, policy_version=command.policy_version)
+        elif not steers and self._agent_steers:
+            self.log.info("no agent steers; falling back", policy=self._policy.name)
+        self._agent_steers = steers
+
+    async def _move_and_look(self, camera: Camera, looker: Looker, choice: Choice, limits: PoseLimits) -> Look | None:
+        """Make the move and look. None when that failed: the chain of views is broken, and an episode must begin."""
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                if choice.action is None:
+                    await camera.move_to(self._policy.begin(limits))
+                else:
+                    await camera.move_by(choice.action)
+            settled = await looker.stand_still()
+            self._move_seconds += _SMOOTHING * (time.monotonic() - began - self._move_seconds)
+            await self._keep_pace()
+            look = await looker.look(settled)
+        except _CAMERA_AWAY as error:
+            self._last = None
+            reason = f"{type(error).__name__}: {error}"[:200]
+            if "camera" not in self.not_ready:
+                self.log.warning("waiting", part="camera", reason=reason)
+            self.set_ready("camera", reason)
+            await self.pause(1.0)
+            return None
+        if "camera" in self.not_ready:
+            self.set_ready("camera")
+            self.log.info("available", part="camera")
+        return look
+
+    async def _keep_pace(self) -> None:
+        now = time.monotonic()
+        if self._due > now:
+            await self.pause(self._due - now)
+        # A late view moves the schedule; it is not made up for by a burst.
+        self._due = max(self._due, now) + 1.0 / self.settings.views_per_second
+
+    async def _publish_view(self, clients: RedisClients, choice: Choice, look: Look, limits: PoseLimits) -> None:
+        settings, previous = self.settings, self._last if choice.action is not None else None
+        view_id = new_id()
+        original = await self._keep_original(view_id, look)
+        jpeg = await asyncio.to_thread(training_jpeg, look.picture.image, settings.view_size)
+        view = View(
+            id=view_id,
+            source=f"{self.name}@{settings.node}",
+            camera=settings.camera,
+            pose=look.pose,
+            pose_before=look.pose_before,
+            captured_at=look.snapshot.taken_at,
+            episode=previous.episode if previous else new_id(),
+            step=previous.step + 1 if previous else 0,
+            previous=previous.id if previous else None,
+            action=choice.action,
+            limits=limits,
+            settled=look.settled,
+            policy=choice.policy,
+            policy_version=choice.policy_version,
+            width=settings.view_size,
+            height=settings.view_size,
+            original=original,
+        )
+        if await self._send(clients, view, jpeg):
+            self._last = view
+            self._note_view(view)
+
+    async def _send(self, clients: RedisClients, view: View, jpeg: bytes) -> bool:
+        """Publish a view, waiting for Redis as long as it takes; False when told to stop before it could be sent."""
+        attempts = 0
+
+        async def attempt() -> str:
+            nonlocal attempts
+            attempts += 1
+            # The same view with the same id each time: an attempt whose answer was lost does no harm.
+            return await publish(
+                clients.commands,
+                StreamName.views(view.camera),
+                view,
+                {View.JPEG: jpeg},
+                max_length=self.settings.views_stream_length,
+            )
+
+        began = time.monotonic()
+        if self.stopping.is_set():
+            # The view in hand is worth one try, but no wait.
+            with contextlib.suppress(*REDIS_AWAY):
+                return bool(await attempt())
+            return False
+        sent = await self.redis(attempt)
+        self._publish.observe(time.monotonic() - began)
+        if attempts > 1:
+            self._publish_waits.inc()
+        return sent is not None
+
+    async def _keep_original(self, view_id: str, look: Look) -> str | None:
+        if self._originals is None:
+            return None
+        try:
+            return await asyncio.to_thread(self._originals.keep, view_id, look.snapshot.taken_at, look.picture.data)
+        except OSError as error:
+            # A full disk must not stop the camera: the view itself travels by the stream.
+            self._originals_lost.inc()
+            self.log.warning("original not kept", reason=str(error.strerror or error))
+            return None
+
+    def _note_view(self, view: View) -> None:
+        self._views.labels(view.policy).inc()
+        if view.step == 0:
+            self._episodes.inc()
+        if not view.settled:
+            self._unsettled.inc()
+        for axis, value in zip(("pan", "tilt", "zoom"), view.pose.as_tuple(), strict=True):
+            self._pose_gauge.labels(axis).set(value)
+        self._last_view.set(view.captured_at.timestamp())

@@ -1,0 +1,72 @@
+"""The camera sampler's settings, ``PTZ_…`` in the environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from shared.actions import DEFAULT_ACTIONS, ActionTable
+from shared.pose import PoseLimits
+from shared.settings import ServiceSettings
+
+PolicyName = Literal["follow", "random-walk", "raster"]
+
+
+class SamplerSettings(ServiceSettings):
+    """What the sampler needs to know. The camera's speeds and waits are in its own seconds: see ``time_scale``."""
+
+    camera_kind: Literal["simulated"] = "simulated"
+    policy: PolicyName = Field(default="follow", description="follow: obey an agent, walk at random without one")
+    movements: int = Field(default=20, ge=1, le=100_000, description="moves in an episode, after its jump")
+    command_seconds: float = Field(default=1.0, gt=0.0, le=60.0, description="longest wait for an agent's command")
+    action_table: Path | None = Field(default=None, description="JSON file of the moves that an agent may command")
+
+    views_per_second: float = Field(default=5.0, gt=0.0, le=1000.0, description="most views a second")
+    view_size: int = Field(default=64, ge=16, le=1024, description="side of the published views, in pixels")
+    snapshot_width: int = Field(default=320, ge=16, le=8192)
+    snapshot_height: int = Field(default=180, ge=16, le=8192)
+    snapshot_tries: int = Field(default=5, ge=1, le=100, description="snapshots tried before the view is given up")
+    keep_originals: Path | None = Field(default=None, description="directory that gets the untouched snapshots")
+    keep_originals_count: int = Field(default=1000, ge=1, description="snapshots kept there; the oldest go first")
+
+    stable_polls: int = Field(default=3, ge=2, le=100, description="equal pose readings in a row that mean: it stands")
+    stable_degrees: float = Field(default=0.02, gt=0.0, description="what counts as equal, in degrees")
+    stable_zoom: float = Field(default=0.01, gt=0.0, description="what counts as equal, in magnification")
+    poll_seconds: float = Field(default=0.05, gt=0.0, le=10.0, description="between two pose readings")
+    deadline_seconds: float = Field(default=10.0, gt=0.0, le=600.0, description="longest wait until it stands still")
+
+    panorama: Path | None = Field(default=None, description="equirectangular image; without one a scene is generated")
+    time_scale: float = Field(default=1.0, gt=0.0, le=1000.0, description="how much faster the simulation runs")
+    day_seconds: float = Field(default=3600.0, gt=0.0, description="a day of the generated scene")
+    pan_speed: float = Field(default=120.0, gt=0.0, description="degrees a second")
+    tilt_speed: float = Field(default=90.0, gt=0.0, description="degrees a second")
+    zoom_speed: float = Field(default=2.0, gt=0.0, description="magnification a second")
+    settle_seconds: float = Field(default=0.3, ge=0.0, le=60.0, description="wobble after a move")
+    pan_min: float = Field(default=-180.0, ge=-180.0, le=180.0)
+    pan_max: float = Field(default=180.0, ge=-180.0, le=180.0)
+    tilt_min: float = Field(default=-30.0, ge=-90.0, le=90.0)
+    tilt_max: float = Field(default=60.0, ge=-90.0, le=90.0)
+    zoom_max: float = Field(default=3.0, ge=1.0, le=100.0)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.pan_min >= self.pan_max or self.tilt_min >= self.tilt_max:
+            raise ValueError("PTZ_PAN_MIN and PTZ_TILT_MIN must be below PTZ_PAN_MAX and PTZ_TILT_MAX")
+        return self
+
+    @property
+    def limits(self) -> PoseLimits:
+        """What the simulated camera can reach."""
+        return PoseLimits(
+            pan_min=self.pan_min,
+            pan_max=self.pan_max,
+            tilt_min=self.tilt_min,
+            tilt_max=self.tilt_max,
+            zoom_max=self.zoom_max,
+        )
+
+    def actions(self) -> ActionTable:
+        """Return the moves that an agent may command. ``UserError`` where the file is no table."""
+        return ActionTable.load(self.action_table) if self.action_table else DEFAULT_ACTIONS

@@ -1,0 +1,179 @@
+"""The pilot: sees each new view, chooses a move by the newest policy, and asks the camera for it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from dreamer_agent.agents import ActorCritic, Mode, PolicyCard, load_policy
+from dreamer_agent.heads import Head
+from dreamer_agent.reach import pose_tensor
+from dreamer_agent.settings import AgentSettings
+from shared.broker_client import BrokerAway, BrokerClient, HeldLease, LeaseHeld, LeaseLost
+from shared.leases import ModelVersion
+from shared.messages import Command, StreamName, View, utc_now
+from shared.model_store import ModelStore
+from shared.redis_client import REDIS_AWAY, RedisClients
+from shared.service import Service
+from shared.streams import Follower, Received, publish
+from shared.world_model import WorldModel, decode_images, load_checkpoint
+
+COMMANDS_LENGTH = 256
+_BUCKETS = (0.001, 0.002, 0.003, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+
+
+@dataclass(frozen=True)
+class Brain:
+    """A policy and the eyes it learnt with: the very version of the world model, for embeddings differ by version."""
+
+    agent: ActorCritic
+    card: PolicyCard
+    world_model: WorldModel
+
+
+class Pilot(Service[AgentSettings]):
+    """Steers one camera while it holds its lease. Without a policy it is silent, and the sampler moves by itself."""
+
+    name: ClassVar[str] = "rl-agent-pilot"
+
+    def __init__(self, settings: AgentSettings) -> None:
+        super().__init__(settings)
+        torch.set_num_threads(settings.threads)
+        self._table = settings.actions()
+        self._store = ModelStore(settings.model_store)
+        self._broker = BrokerClient(settings)
+        self._worker = f"{self.name}-{settings.node}"
+        self._rng = random.Random(settings.seed)
+        self._generator = torch.Generator().manual_seed(settings.seed)
+        self._head: Head[Brain] = Head(self._broker, settings.agent, self._load)
+        self._make_metrics()
+
+    async def run(self) -> None:
+        """Follow the policy's head and steer, each without ever waiting for the other, until told to stop."""
+        self.set_ready("policy", self._head.missing)
+        try:
+            async with self.redis_clients() as clients, asyncio.TaskGroup() as group:
+                group.create_task(self._follow_policy())
+                group.create_task(self._keep_camera(clients))
+        finally:
+            await self._broker.aclose()
+
+    def _make_metrics(self) -> None:
+        metrics = self.metrics
+        self._commands = metrics.counter("commands", "Commands published, by how the move was chosen", ("mode",))
+        self._lost = metrics.counter("lost_commands", "Commands that could not be published")
+        self._unusable = metrics.counter("unusable_views", "Views that could not be looked at")
+        self._act_seconds = metrics.histogram(
+            "act_seconds", "Seconds from having a view to having chosen a move", buckets=_BUCKETS
+        )
+        for mode in Mode:
+            self._commands.labels(mode.value)
+        metrics.gauge("policy_version", "Policy that steers; 0 for none").set_function(
+            lambda: self._head.current.version.version if self._head.current else 0
+        )
+        metrics.gauge("policy_age_seconds", "Seconds since the policy in use was committed; NaN for none").set_function(
+            self._policy_age
+        )
+
+    def _policy_age(self) -> float:
+        current = self._head.current
+        return max(0.0, (utc_now() - current.version.committed_at).total_seconds()) if current else float("nan")
+
+    async def _follow_policy(self) -> None:
+        while not self.stopping.is_set():
+            await self._head.look()
+            self.set_ready("policy", None if self._head.current else self._head.missing)
+            await self.pause(self.settings.head_seconds)
+
+    async def _load(self, version: ModelVersion) -> Brain:
+        """Load a policy together with the world model it was trained on, in a thread."""
+        agent, card = await asyncio.to_thread(lambda: load_policy(self._store.get(version.checkpoint), self._table))
+        current = self._head.current.value if self._head.current else None
+        if current and (current.card.world_model, current.card.world_model_version) == (
+            card.world_model,
+            card.world_model_version,
+        ):
+            return Brain(agent, card, current.world_model)
+        eyes = await self._broker.version(card.world_model, card.world_model_version)
+        if eyes is None:
+            raise ValueError(f"the registry has forgotten {card.world_model} version {card.world_model_version}")
+        checkpoint = eyes.checkpoint
+        world_model, _ = await asyncio.to_thread(lambda: load_checkpoint(self._store.get(checkpoint)))
+        if world_model.config.embedding_size != card.config.embedding_size:
+            raise ValueError(
+                f"the policy wants embeddings of {card.config.embedding_size} numbers, "
+                f"{card.world_model} version {card.world_model_version} makes {world_model.config.embedding_size}"
+            )
+        return Brain(agent, card, world_model.eval().requires_grad_(False))
+
+    async def _keep_camera(self, clients: RedisClients) -> None:
+        resource = f"camera/{self.settings.camera}"
+        follower = Follower(clients, StreamName.views(self.settings.camera), View)
+        while not self.stopping.is_set():
+            try:
+                async with self._broker.hold(resource, holder=self._worker, ttl_ms=self.settings.lease_ttl_ms) as lease:
+                    self.set_ready("camera")
+                    self.log.info("lease taken", resource=resource, fencing_token=lease.token)
+                    await self._steer(lease, clients, follower)
+            except (LeaseHeld, BrokerAway) as error:
+                self.set_ready("camera", f"{resource}: {error}")
+                await self.pause(1.0)
+            except LeaseLost as error:
+                self.set_ready("camera", str(error))
+                self.log.warning("lease lost; asking for it again", reason=str(error))
+
+    async def _steer(self, lease: HeldLease, clients: RedisClients, follower: Follower[View]) -> None:
+        while not self.stopping.is_set():
+            received = await self.redis(lambda: follower.read(block_ms=500))
+            lease.check()
+            brain = self._head.current
+            if received and brain:
+                # Only the newest: the camera has gone on from all others already.
+                await self._answer(received[-1], brain.value, brain.version.version, lease, clients)
+
+    async def _answer(
+        self, view: Received[View], brain: Brain, version: int, lease: HeldLease, clients: RedisClients
+    ) -> None:
+        mode = Mode.GREEDY if self._rng.random() < self.settings.greedy_share else Mode.SAMPLE
+        started = time.perf_counter()
+        try:
+            action = await asyncio.to_thread(act, brain, view, mode, self._generator)
+        except ValueError as error:
+            self._unusable.inc()
+            self.log.warning("cannot look at this view", view=view.message.id, reason=str(error))
+            return
+        self._act_seconds.observe(time.perf_counter() - started)
+        command = Command(
+            source=self._worker,
+            camera=self.settings.camera,
+            answers=view.message.id,
+            action=self._table[action],
+            token=lease.token,
+            agent=self.settings.agent,
+            policy_version=version,
+        )
+        lease.check()
+        try:
+            stream = StreamName.commands(self.settings.camera)
+            await publish(clients.commands, stream, command, max_length=COMMANDS_LENGTH)
+        except REDIS_AWAY as error:
+            # Not sent again: by the time Redis is back the camera has gone on by itself.
+            self._lost.inc()
+            self.log.warning("command lost", reason=f"{type(error).__name__}: {error}")
+            return
+        self._commands.labels(mode.value).inc()
+
+
+@torch.no_grad()
+def act(brain: Brain, view: Received[View], mode: Mode, generator: torch.Generator | None = None) -> int:
+    """Look at a view and return the index of the move to make. ``ValueError`` if its image cannot be used."""
+    images = decode_images([view.blobs.get(View.JPEG, b"")], brain.world_model.config.image_size)
+    # Half precision and back, as in the dreams that the policy learnt from.
+    embedding = brain.world_model.encode(images).embedding.half().float()
+    index, _ = brain.agent.act(embedding, pose_tensor([view.message.pose]), mode, generator=generator)
+    return int(index)

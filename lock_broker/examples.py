@@ -1,0 +1,83 @@
+"""What each route may answer, with examples: the API's description is made of these."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+from lock_broker.problems import document
+
+Responses = dict[int | str, dict[str, Any]]
+
+_LEASE = {
+    "lease_id": "world-model~wm_00_00~17~9f86d081884c7d65",
+    "resource": "world-model/wm_00_00",
+    "holder": "world-model-trainer@blade",
+    "token": 17,
+    "expires_in_ms": 30000,
+}
+_VERSION = {
+    "model": "wm_00_00",
+    "version": 4,
+    "token": 17,
+    "committed_at": "2026-05-04T12:00:00Z",
+    "checkpoint": {
+        "address": "world-models/wm_00_00/2c26b46b68ffc68ff99b453c1d304134.safetensors",
+        "sha256": "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae",
+        "size": 1048576,
+    },
+    "card": {"one_step_error": 0.21, "copy_last_error": 0.64, "parents": [3]},
+}
+_UNAUTHORIZED = document(HTTPStatus.UNAUTHORIZED, "a valid bearer token is needed")
+_AWAY = document(HTTPStatus.SERVICE_UNAVAILABLE, "Redis does not answer or can't do it; ask again")
+_INVALID = document(HTTPStatus.UNPROCESSABLE_ENTITY, "body.ttl_ms: Input should be greater than or equal to 1000")
+_NO_LEASE = document(HTTPStatus.NOT_FOUND, "there is no lease 'world-model~wm_00_00~17~9f86d081884c7d65'")
+_ENDED = document(HTTPStatus.GONE, "the lease ran out", ended="expired")
+_NO_MODEL = document(HTTPStatus.NOT_FOUND, "no version of wm_00_00 has been committed")
+_TOO_LARGE = document(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the body is larger than 1048576 bytes")
+_BAD_REQUEST = document(HTTPStatus.BAD_REQUEST, "There was an error parsing the body")
+_ALWAYS: Responses = {401: _UNAUTHORIZED, 422: _INVALID, 503: _AWAY}
+_WITH_BODY: Responses = {**_ALWAYS, 400: _BAD_REQUEST, 413: _TOO_LARGE}
+
+
+def _ok(description: str, example: Any) -> dict[str, Any]:
+    return {"description": description, "content": {"application/json": {"example": example}}}
+
+
+ACQUIRE: Responses = {
+    **_WITH_BODY,
+    200: {**_ok("This request has the lease already", _LEASE), "model": None},
+    201: _ok("The lease is granted", _LEASE),
+    410: document(HTTPStatus.GONE, "this request had the lease and gave it back; ask with a new request_id"),
+    423: document(
+        HTTPStatus.LOCKED,
+        "world-model/wm_00_00 is held by world-model-trainer@blade for another 12345 ms",
+        resource="world-model/wm_00_00",
+        holder="world-model-trainer@blade",
+        expires_in_ms=12345,
+    ),
+    507: document(HTTPStatus.INSUFFICIENT_STORAGE, "the broker knows 10000 resources, its limit"),
+}
+LEASES: Responses = {**_ALWAYS, 200: _ok("The live leases", {"leases": [_LEASE]})}
+LEASE: Responses = {**_ALWAYS, 200: _ok("The lease is live", _LEASE), 404: _NO_LEASE, 410: _ENDED}
+RENEW: Responses = {**_WITH_BODY, 200: _ok("The lease is prolonged", _LEASE), 404: _NO_LEASE, 410: _ENDED}
+RELEASE: Responses = {**_ALWAYS, 204: {"description": "The lease has ended"}, 404: _NO_LEASE}
+MODELS: Responses = {**_ALWAYS, 200: _ok("The models", {"models": [{"model": "wm_00_00", "head": _VERSION}]})}
+MODEL: Responses = {**_ALWAYS, 200: _ok("The model", {"model": "wm_00_00", "head": _VERSION}), 404: _NO_MODEL}
+VERSIONS: Responses = {**_ALWAYS, 200: _ok("The versions", {"versions": [_VERSION]}), 404: _NO_MODEL}
+VERSION: Responses = {
+    **_ALWAYS,
+    200: _ok("The version", _VERSION),
+    404: document(HTTPStatus.NOT_FOUND, "wm_00_00 has no version 4, or it is forgotten"),
+}
+COMMIT: Responses = {
+    **_WITH_BODY,
+    200: {**_ok("This request made the version before", _VERSION), "model": None},
+    201: _ok("The head has moved", _VERSION),
+    409: document(HTTPStatus.CONFLICT, "the head is version 5, not 3", head=5),
+    412: document(HTTPStatus.PRECONDITION_FAILED, "the lease is not held"),
+}
+READY: Responses = {
+    200: _ok("The broker can do its work", {"ready": True, "missing": {}}),
+    503: _ok("It can't", {"ready": False, "missing": {"redis": "ConnectionError: connection refused"}}),
+}

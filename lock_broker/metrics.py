@@ -1,0 +1,27 @@
+"""What the broker counts."""
+
+from __future__ import annotations
+
+from shared.telemetry import Metrics
+
+COMMIT_OUTCOMES = ("committed", "repeated", "stale", "moved")
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+
+
+class BrokerMetrics:
+    """The broker's metrics; routes are counted by their templates, so that names in paths make no new series."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self.held = metrics.gauge("leases_held", "Leases that are live now")
+        self.grants = metrics.counter("lease_grants", "Leases granted")
+        self.denials = metrics.counter("lease_denials", "Requests refused because another held the lease")
+        self.renewals = metrics.counter("lease_renewals", "Leases prolonged")
+        self.releases = metrics.counter("lease_releases", "Leases given back in time")
+        self.losses = metrics.counter("lease_losses", "Leases that ran out before they were given back")
+        self.commits = metrics.counter("commits", "Commits by what came of them", ("outcome",))
+        for outcome in COMMIT_OUTCOMES:
+            self.commits.labels(outcome)
+        self.redis_up = metrics.gauge("redis_up", "1 when Redis answered last")
+        self.seconds = metrics.histogram(
+            "request_seconds", "Time to answer a request", ("route", "method", "status"), buckets=SECONDS
+        )

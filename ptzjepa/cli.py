@@ -1,0 +1,118 @@
+"""The command line: ``ptzjepa demo`` and ``ptzjepa up``.
+
+Wrong input ends with one line ``error: …`` on stderr and exit code 2, never with a traceback.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from ptzjepa.options import RunOptions
+from shared.errors import EXIT_OK, EXIT_USER, UserError
+
+# typer brings click along under a private name or depends on it, by version; its public error tells which.
+_ClickError: type[Exception] = next(
+    kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException" and issubclass(kind, Exception)
+)
+EXIT_INTERRUPTED = 130
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
+)
+
+Panorama = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Equirectangular image to look at; without it a generated scene."),
+]
+Minutes = Annotated[float, typer.Option(metavar="M", help="How long to run.")]
+Seed = Annotated[int, typer.Option(min=0, metavar="S", help="Seed of everything random.")]
+Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder of the run: state, logs, summary, report.")]
+BrokerPort = Annotated[
+    int, typer.Option(min=0, max=65535, metavar="N", help="Port of the lock broker; 0 takes a free one.")
+]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"ptzjepa {metadata.version('ptzjepa')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _ptzjepa(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Run a curious pan-tilt-zoom camera on this machine, with all services."""
+
+
+@app.command()
+def demo(
+    panorama: Panorama = None,
+    minutes: Minutes = 3.0,
+    seed: Seed = 0,
+    out: Out = Path("runs/demo"),
+    broker_port: BrokerPort = 0,
+) -> None:
+    """Run everything for some minutes, then write a summary and a report.
+
+    Exit code: 0 if the run was good, 1 if a check failed, 2 if the input was
+    wrong, 130 if interrupted.
+    """
+    _run(RunOptions("demo", out, panorama, minutes, seed, broker_port))
+
+
+@app.command()
+def up(
+    panorama: Panorama = None,
+    seed: Seed = 0,
+    out: Out = Path("runs/up"),
+    broker_port: BrokerPort = 0,
+) -> None:
+    """Run everything until Ctrl-C, then write a summary and a report."""
+    _run(RunOptions("up", out, panorama, None, seed, broker_port))
+
+
+def _run(options: RunOptions) -> None:
+    # Imported late: help and version shall not wait for it.
+    from ptzjepa.demo import run
+
+    raise typer.Exit(run(options, Console(highlight=False)))
+
+
+def main() -> int:
+    """Run the command line and return the exit code."""
+    # The report is drawn without a display, and its font cache must not need a home directory.
+    os.environ.setdefault("MPLBACKEND", "agg")
+    try:
+        result: Any = app(standalone_mode=False)
+    except UserError as error:
+        return _fail(str(error), EXIT_USER)
+    except _ClickError as error:
+        return _fail(_click_message(error), EXIT_USER)
+    except (KeyboardInterrupt, typer.Abort):
+        print("stopped", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    return result if isinstance(result, int) else EXIT_OK
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return code
+
+
+def _click_message(error: Exception) -> str:
+    formatted = getattr(error, "format_message", None)
+    return " ".join(str(formatted() if formatted else error).split())

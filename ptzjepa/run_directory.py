@@ -1,0 +1,139 @@
+"""The directory of a run: what lies where, who owns it, and how a new run starts fresh without touching others' files.
+
+A hidden marker file says that a directory is ours. It is locked while a run lasts, so that a second run can't remove
+the state of the first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from shared.errors import UserError
+
+MARKER = ".ptzjepa-run"
+MARKER_TEXT = "ptzjepa keeps runs here; the next one removes state/ and overwrites its own other files\n"
+SPACE_NEEDED = 512 * 1024 * 1024
+"""Bytes that must be free: pictures, checkpoints, dreams and Redis' file of a long demo, twice over."""
+
+
+class RunDirectory:
+    """Paths of one run, all under ``root``."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+        self.state = self.root / "state"
+        self.logs = self.root / "logs"
+        self.summary = self.root / "summary.json"
+        self.report = self.root / "report.html"
+        self.redis = self.state / "redis"
+        self.store = self.state / "model-store"
+        self.originals = self.state / "originals"
+        self.spool = self.state / "spool"
+        self.ports = self.state / "ports"
+        self.marker = self.root / MARKER
+
+    def log_of(self, service: str) -> Path:
+        """Return a service's log file."""
+        return self.logs / f"{service}.log"
+
+    @contextlib.contextmanager
+    def claimed(self, services: Iterable[str]) -> Iterator[bool]:
+        """Own the directory, emptied of a former run's state; yields whether there was one.
+
+        ``services`` names the log files that are ours. Raises ``UserError`` where the directory can't be made or
+        written, is in use, has no space, or holds others' files.
+        """
+        check_space(self.root)
+        with contextlib.ExitStack() as stack:
+            try:
+                self.root.mkdir(parents=True, exist_ok=True)
+                _probe(self.root)
+                ours = stack.enter_context(self._locked())
+                if not ours:
+                    self._refuse_others_files()
+                self.marker.write_text(MARKER_TEXT, encoding="utf-8")
+                self._start_fresh(services)
+            except OSError as error:
+                raise UserError(_cannot_write(self.root, error)) from error
+            yield ours
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[bool]:
+        ours = self.marker.exists()
+        with self.marker.open("a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise UserError(f"another run is using {self.root}: wait for it, or give another --out") from error
+            yield ours
+
+    def _refuse_others_files(self) -> None:
+        for path in (self.state, self.logs, self.summary, self.report):
+            if path.exists():
+                self.marker.unlink(missing_ok=True)
+                raise UserError(
+                    f"{path} is there already and no run of ptzjepa made it: move it away, or give another --out"
+                )
+
+    def _start_fresh(self, services: Iterable[str]) -> None:
+        if self.state.exists():
+            shutil.rmtree(self.state)
+        for path in (self.summary, self.report, *(self.log_of(name) for name in services)):
+            path.unlink(missing_ok=True)
+        for path in (self.logs, self.redis, self.store, self.originals, self.ports):
+            path.mkdir(parents=True, exist_ok=True)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file whole or not at all. ``UserError`` where it can't be written."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def check_space(path: Path) -> None:
+    """Raise ``UserError`` unless the disk of ``path``, which need not exist yet, has room for a run."""
+    existing = path.absolute()
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    try:
+        free = shutil.disk_usage(existing).free
+    except OSError as error:
+        raise UserError(_cannot_write(path, error)) from error
+    if free < SPACE_NEEDED:
+        raise UserError(
+            f"only {free // 2**20} MiB free for the output folder {path}: "
+            f"make room for {SPACE_NEEDED // 2**20} MiB, or give --out on another disk"
+        )
+
+
+def _probe(directory: Path) -> None:
+    # Permission bits say nothing to root, nor about read-only file systems: writing is the only proof.
+    probe = directory / f".ptzjepa-probe-{uuid.uuid4().hex[:8]}"
+    try:
+        probe.write_bytes(b"x")
+    finally:
+        probe.unlink(missing_ok=True)
+
+
+def _cannot_write(path: Path, error: OSError) -> str:
+    if error.errno in (errno.EEXIST, errno.ENOTDIR):
+        return f"output folder {path}: a file is in the way; give another --out"
+    if error.errno == errno.ENOSPC:
+        return f"output folder {path}: no space left on its disk; give --out on another one"
+    return f"output folder {path}: cannot write there ({error.strerror or error}); give a writable --out"

@@ -1,0 +1,80 @@
+"""Weights as safetensors with a JSON card inside: nothing that crosses a process is pickled."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import safetensors.torch
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from torch import Tensor
+
+from shared.world_model.config import WorldModelConfig
+from shared.world_model.model import WorldModel
+
+FORMAT = "ptzjepa-world-model-1"
+_CARD = "card"
+
+
+def save_tensors(tensors: Mapping[str, Tensor], card: Mapping[str, Any]) -> bytes:
+    """Pack tensors and a JSON card into the bytes of one safetensors file."""
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    return safetensors.torch.save(contiguous, {_CARD: json.dumps(card, sort_keys=True, allow_nan=False)})
+
+
+def load_tensors(data: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Unpack what ``save_tensors`` packed. ``ValueError`` with the reason if the bytes are not such a file."""
+    try:
+        tensors = safetensors.torch.load(data)
+        metadata = _metadata(data)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise ValueError(f"not a safetensors file: {error}") from error
+    try:
+        card = json.loads(metadata[_CARD])
+    except (KeyError, ValueError) as error:
+        raise ValueError("the file has no card") from error
+    return tensors, card
+
+
+def save_checkpoint(model: WorldModel, card: Mapping[str, Any]) -> bytes:
+    """Pack a world model's weights, its configuration and its card. Refuses weights that are not finite."""
+    weights = model.state_dict()
+    broken = [name for name, tensor in weights.items() if not bool(torch.isfinite(tensor).all())]
+    if broken:
+        raise ValueError(f"weights are not finite: {broken[0]}")
+    return save_tensors(weights, {"format": FORMAT, "config": model.config.model_dump(mode="json"), "card": dict(card)})
+
+
+def load_checkpoint(data: bytes) -> tuple[WorldModel, dict[str, Any]]:
+    """Build the world model that ``save_checkpoint`` packed and return it with its card.
+
+    Every weight must be there, of the right shape, and finite: ``ValueError`` says what is not. There is no partial
+    load, and never a model with random weights in place of missing ones.
+    """
+    tensors, outer = load_tensors(data)
+    if outer.get("format") != FORMAT:
+        raise ValueError(f"format is {outer.get('format')!r}, not {FORMAT!r}")
+    try:
+        config = WorldModelConfig.model_validate(outer["config"])
+    except (KeyError, ValidationError) as error:
+        raise ValueError(f"configuration does not fit: {error}") from error
+    for name, tensor in tensors.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise ValueError(f"weights are not finite: {name}")
+    model = WorldModel(config)
+    try:
+        model.load_state_dict(tensors, strict=True)
+    except RuntimeError as error:
+        raise ValueError(f"weights do not fit: {' '.join(str(error).split())[:300]}") from error
+    card: dict[str, Any] = outer.get("card", {})
+    return model, card
+
+
+def _metadata(data: bytes) -> dict[str, str]:
+    # The header is a little-endian length and that much JSON; safetensors.torch.load has validated it already.
+    length = int.from_bytes(data[:8], "little")
+    header: dict[str, Any] = json.loads(data[8 : 8 + length])
+    return dict(header.get("__metadata__", {}))

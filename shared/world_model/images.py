@@ -1,0 +1,28 @@
+"""From JPEG bytes to tensors."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+
+def decode_images(jpegs: Sequence[bytes], size: int) -> Tensor:
+    """Decode training-size views to ``[B, 3, size, size]`` uint8.
+
+    ``ValueError`` names the place and the fault of the first one that is not a whole RGB JPEG of this size.
+    """
+    images = np.empty((len(jpegs), size, size, 3), np.uint8)
+    for index, data in enumerate(jpegs):
+        try:
+            with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
+                if image.size != (size, size):
+                    raise ValueError(f"view {index}: {image.size[0]} × {image.size[1]} pixels, not {size} × {size}")
+                images[index] = np.asarray(image.convert("RGB"))
+        except (UnidentifiedImageError, OSError, SyntaxError) as error:
+            raise ValueError(f"view {index}: not a whole JPEG ({error})") from error
+    return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()

@@ -1,0 +1,106 @@
+"""The files that describe a deployment, read once for all tests of this folder."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+CONTAINERS = ("lock-broker", "camera-sampler", "world-model-trainer", "dream-generator", "rl-agent")
+
+
+@functools.cache
+def compose() -> dict[str, Any]:
+    """docker-compose.yml with its anchors merged."""
+    loaded: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    return loaded
+
+
+@functools.cache
+def k8s() -> list[dict[str, Any]]:
+    """Every object that the kustomize base renders to."""
+    kubectl = Path(sys.executable).with_name("kubectl")
+    rendered = subprocess.run([kubectl, "kustomize", ROOT / "k8s" / "base"], check=True, capture_output=True, text=True)
+    return [item for item in yaml.safe_load_all(rendered.stdout) if item]
+
+
+def k8s_of(kind: str) -> dict[str, dict[str, Any]]:
+    return {item["metadata"]["name"]: item for item in k8s() if item["kind"] == kind}
+
+
+def workloads() -> dict[str, dict[str, Any]]:
+    """Deployments and stateful sets by name."""
+    return k8s_of("Deployment") | k8s_of("StatefulSet")
+
+
+def pod(workload: dict[str, Any]) -> dict[str, Any]:
+    spec: dict[str, Any] = workload["spec"]["template"]["spec"]
+    return spec
+
+
+def compose_environment(container: str) -> dict[str, str]:
+    """What a container's environment is when the person who starts it has set nothing."""
+    environment = compose()["services"][container].get("environment", {})
+    return {
+        name: re.sub(r"\$\{\w+(?::-([^}]*))?\}", r"\1", str(value))
+        for name, value in environment.items()
+        if name.startswith("PTZ_")
+    }
+
+
+def k8s_environment(container: str) -> dict[str, str]:
+    """The same in the cluster; the node's name, which the cluster fills in, stands as ``node``."""
+    [described] = pod(workloads()[container])["containers"]
+    found: dict[str, str] = {}
+    for source in described["envFrom"]:
+        found |= k8s_of("ConfigMap")[source["configMapRef"]["name"]]["data"]
+    return found | {entry["name"]: entry.get("value", "node") for entry in described["env"]}
+
+
+@dataclass(frozen=True)
+class Dockerfile:
+    """The instructions of one Dockerfile, continuation lines joined."""
+
+    lines: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def of(cls, container: str) -> Dockerfile:
+        text = (ROOT / "services" / container / "Dockerfile").read_text()
+        text = re.sub(r"^#.*\n", "", text, flags=re.MULTILINE).replace("\\\n", " ")
+        pairs = (line.split(maxsplit=1) for line in text.splitlines() if line.strip())
+        return cls(tuple((name, " ".join(rest.split())) for name, rest in pairs))
+
+    def all(self, instruction: str) -> list[str]:
+        return [rest for name, rest in self.lines if name == instruction]
+
+    def last(self, instruction: str) -> str:
+        return self.all(instruction)[-1]
+
+    @property
+    def entrypoint(self) -> list[str]:
+        command: list[str] = json.loads(self.last("ENTRYPOINT"))
+        return command
+
+    @property
+    def port(self) -> int:
+        return int(self.last("EXPOSE"))
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The settings that the image brings along."""
+        pairs = (word.split("=", 1) for word in " ".join(self.all("ENV")).split())
+        return {name: value for name, value in pairs if name.startswith("PTZ_")}
+
+    @property
+    def copied(self) -> list[str]:
+        """What it takes from the build context."""
+        sources = [rest.split()[:-1] for rest in self.all("COPY") if not rest.startswith("--from")]
+        return [source.rstrip("/") for group in sources for source in group]

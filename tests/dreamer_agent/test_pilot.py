@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from dreamer_agent.pilot import Pilot
+from shared.messages import Command, StreamName
+from shared.streams import look_back
+from tests.conftest import RedisServer
+from tests.dreamer_agent.conftest import CAMERA, System, eventually, running, sample
+from tests.support import Process
+
+
+async def commands(system: System) -> list[Command]:
+    found = await look_back(system.clients.commands, StreamName.commands(CAMERA), Command, 256)
+    return [item.message for item in found]
+
+
+async def answered(system: System, **fields: object) -> Command:
+    """Publish views until one is answered by a command with these fields."""
+    for index in range(300):
+        view = (await system.publish_views(1, first=index))[0]
+        for _ in range(20):
+            await asyncio.sleep(0.02)
+            found = await commands(system)
+            if found and found[-1].answers == view.id:
+                if all(getattr(found[-1], name) == value for name, value in fields.items()):
+                    return found[-1]
+                break
+    raise AssertionError(f"no command with {fields}")
+
+
+async def test_it_is_silent_without_a_policy_and_then_answers_the_newest_view(system: System) -> None:
+    async with running(Pilot(system.agent_settings(greedy_share=1.0))) as service:
+        await eventually(lambda: "camera" not in service.not_ready, "the camera's lease")
+        await system.publish_views(3)
+        await eventually(lambda: "no version" in service.not_ready.get("policy", ""), "the reason")
+        assert await commands(system) == []
+        await system.commit_world_model()
+        await system.commit_policy(prefers=12)
+        command = await answered(system, policy_version=1)
+        lease = (await system.broker.leases())[0]
+        assert (lease.resource, lease.token) == (f"camera/{CAMERA}", command.token)
+        assert command.action.name == "long_right"
+        assert (command.agent, command.camera) == ("ag_00_00", CAMERA)
+        assert service.not_ready == {}
+        assert sample(service, "commands_total", mode="greedy") >= 1
+        assert sample(service, "policy_version") == 1
+        assert sample(service, "policy_age_seconds") >= 0
+        assert sample(service, "act_seconds_count") >= 1
+
+
+async def test_it_swaps_to_a_new_policy_and_its_world_model(system: System) -> None:
+    await system.commit_world_model()
+    await system.commit_policy(prefers=11)
+    service = Pilot(system.agent_settings(greedy_share=1.0))
+    async with running(service):
+        assert (await answered(system, policy_version=1)).action.name == "long_left"
+        await system.commit_world_model(seed=1)
+        await system.commit_policy(prefers=12, world_model_version=2)
+        assert (await answered(system, policy_version=2)).action.name == "long_right"
+        brain = service._head.current
+        assert brain is not None
+        assert brain.value.card.world_model_version == 2
+
+
+async def test_a_policy_it_cannot_use_leaves_the_old_one_in_charge(system: System) -> None:
+    await system.commit_world_model()
+    await system.commit_policy(prefers=11)
+    service = Pilot(system.agent_settings())
+    async with running(service):
+        await answered(system, policy_version=1)
+        newer = await system.commit_world_model(seed=1)
+        system.file(newer.checkpoint.address).unlink()
+        await system.commit_policy(prefers=12, world_model_version=2)
+        await eventually(lambda: "cannot be used" in service._head.missing, "the reason")
+        await answered(system, policy_version=1)
+        assert "policy" not in service.not_ready
+        await system.commit_policy(prefers=12, world_model_version=7)
+        await eventually(lambda: "forgotten" in service._head.missing, "the reason")
+        await system.commit_policy(prefers=12, world_model_version=1)
+        await answered(system, policy_version=4)
+
+
+async def test_softmax_moves_are_drawn_and_greedy_ones_are_not(system: System) -> None:
+    await system.commit_world_model()
+    await system.commit_policy(prefers=None)
+    async with running(Pilot(system.agent_settings(greedy_share=0.0))) as service:
+        for _ in range(8):
+            await answered(system)
+        assert len({command.action.name for command in await commands(system)}) > 2
+        assert sample(service, "commands_total", mode="greedy") == 0
+
+
+async def test_a_view_without_a_picture_does_not_stop_it(system: System) -> None:
+    await system.commit_world_model()
+    await system.commit_policy(prefers=11)
+    async with running(Pilot(system.agent_settings())) as service:
+        await answered(system)
+        await system.publish_views(1, data=b"no JPEG")
+        await eventually(lambda: sample(service, "unusable_views_total") == 1, "the count")
+        await answered(system)
+
+
+async def test_it_waits_for_a_camera_that_somebody_else_steers(system: System) -> None:
+    await system.commit_world_model()
+    await system.commit_policy(prefers=11)
+    async with running(Pilot(system.agent_settings())) as service:
+        async with system.broker.hold(f"camera/{CAMERA}", holder="rival", ttl_ms=5000) as rival:
+            if "camera" in service.not_ready:
+                await eventually(lambda: "rival" in service.not_ready["camera"], "who holds it")
+            await system.publish_views(2)
+            assert all(command.token < rival.token for command in await commands(system))
+        command = await answered(system)
+        assert command.token > rival.token
+
+
+async def test_it_survives_redis_and_the_broker(own_redis_server: RedisServer, tmp_path: Path) -> None:
+    settings = {"redis_url": own_redis_server.url, "broker_port": "0", "node": "test"}
+    with Process(tmp_path / "broker", "-m", "lock_broker", **settings) as broker:
+        system = System(own_redis_server.url, broker.ready(), tmp_path / "store")
+        broker.environment["PTZ_BROKER_PORT"] = system.environment["broker_url"].rpartition(":")[2]
+        try:
+            await survive(system, own_redis_server, broker)
+        finally:
+            await system.aclose()
+
+
+async def survive(system: System, redis: RedisServer, broker: Process) -> None:
+    await system.commit_world_model()
+    await system.commit_policy(prefers=11)
+    async with running(Pilot(system.agent_settings())) as service:
+        await answered(system, policy_version=1)
+        broker.send(9)
+        await answered(system, policy_version=1)  # the lease stands, so it goes on without the broker
+        broker.start()
+        await asyncio.to_thread(broker.ready)
+        await system.commit_policy(prefers=12)
+        await answered(system, policy_version=2)
+        redis.kill()
+        await eventually(lambda: "redis" in service.not_ready, "it noticed")
+        await asyncio.to_thread(redis.start)
+        await eventually(lambda: "redis" not in service.not_ready, "it noticed again")
+        await answered(system, policy_version=2)

@@ -1,0 +1,248 @@
+"""The service: holds the lease of a world model, trains it on one camera's views, commits new versions.
+
+Every view is measured before it is learnt from, so the surprise it publishes is about a view the model has never seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+import torch
+
+from shared.broker_client import BrokerAway, BrokerClient, CommitRefused, HeldLease, LeaseHeld, LeaseLost
+from shared.leases import CommitRequest, ModelVersion
+from shared.messages import StreamName, Surprise, TrainingProgress, View
+from shared.model_store import CorruptObject, MissingObject, ModelStore
+from shared.redis_client import REDIS_AWAY, RedisClients
+from shared.service import Service
+from shared.streams import Consumer, Received, look_back, publish
+from shared.world_model import (
+    WorldModel,
+    WorldModelConfig,
+    decode_images,
+    load_checkpoint,
+    pick_device,
+    save_checkpoint,
+)
+from world_model_trainer.progress import Progress
+from world_model_trainer.replay import Replay
+from world_model_trainer.settings import TrainerSettings
+from world_model_trainer.training import FreshErrors, Trainer, TrainingConfig, seed_everything
+
+SURPRISE_LENGTH = 8192
+PROGRESS_LENGTH = 4096
+CHUNK_SECONDS = 0.4
+"""Training between two looks at the streams: long enough to be efficient, short enough to see views soon."""
+
+
+class WorldModelTrainer(Service[TrainerSettings]):
+    """Trains one world model on one camera's views."""
+
+    name: ClassVar[str] = "world-model-trainer"
+
+    def __init__(self, settings: TrainerSettings) -> None:
+        super().__init__(settings)
+        torch.set_num_threads(settings.threads)
+        self._generator = seed_everything(settings.seed)
+        self._device = pick_device(settings.device)
+        self._config = TrainingConfig()
+        self._store = ModelStore(settings.model_store)
+        self._broker = BrokerClient(settings)
+        self._replay = Replay(settings.replay_views, settings.image_size)
+        self._progress = Progress(self.metrics)
+        self._consumer_name = f"{self.name}-{settings.node}"
+
+    async def run(self) -> None:
+        """Take the lease, train under it, and take it again whenever it is lost."""
+        try:
+            async with self.redis_clients() as clients:
+                await self.redis(lambda: self._remember(clients))
+                while not self.stopping.is_set():
+                    await self._work_under_lease(clients)
+        finally:
+            await self._broker.aclose()
+
+    async def _remember(self, clients: RedisClients) -> None:
+        """Fill the replay with what the stream still holds: after a crash nothing has to be seen again."""
+        views = await look_back(
+            clients.commands, StreamName.views(self.settings.camera), View, self.settings.replay_views
+        )
+        if views:
+            await asyncio.to_thread(self._add, views)
+            self.log.info("remembered views", views=len(self._replay))
+
+    async def _work_under_lease(self, clients: RedisClients) -> None:
+        resource = f"world-model/{self.settings.world_model}"
+        try:
+            async with self._broker.hold(
+                resource, holder=self._consumer_name, ttl_ms=self.settings.lease_ttl_ms
+            ) as lease:
+                self.set_ready("lease")
+                self.log.info("lease taken", resource=resource, fencing_token=lease.token)
+                await self._train_under(lease, clients)
+        except (LeaseHeld, BrokerAway) as error:
+            self.set_ready("lease", f"{resource}: {error}")
+            await self.pause(1.0)
+        except LeaseLost as error:
+            self.log.warning("lease lost; starting again from the head", reason=str(error))
+        except CommitRefused as error:
+            self.log.warning("commit refused; starting again from the head", reason=str(error))
+
+    async def _train_under(self, lease: HeldLease, clients: RedisClients) -> None:
+        head = await self._broker.head(self.settings.world_model)
+        trainer = await asyncio.to_thread(self._trainer_from, head)
+        consumer = Consumer(
+            clients,
+            StreamName.views(self.settings.camera),
+            View,
+            group=f"{self.name}.{self.settings.world_model}",
+            name=self._consumer_name,
+        )
+        last_commit = time.monotonic()
+        while not self.stopping.is_set():
+            lease.check()
+            busy = await self._learn_for_a_while(trainer)
+            await self._take_views(trainer, consumer, clients, block_ms=1 if busy else 500)
+            if time.monotonic() - last_commit >= self.settings.commit_seconds and self._progress.worth_a_commit:
+                head = await self._commit(trainer, lease, head)
+                last_commit = time.monotonic()
+        if self._progress.worth_a_commit and not lease.lost:
+            await self._commit(trainer, lease, head)
+
+    def _trainer_from(self, head: ModelVersion | None) -> Trainer:
+        """Build the trainer on the head's weights; only a world model without any head starts from random ones."""
+        if head is None:
+            model = WorldModel(WorldModelConfig(image_size=self.settings.image_size))
+            self.log.info("new world model", world_model=self.settings.world_model)
+        else:
+            try:
+                model, _ = load_checkpoint(self._store.get(head.checkpoint))
+            except (MissingObject, CorruptObject, ValueError) as error:
+                # Never fall back to random weights: they would overwrite the model's history at the next commit.
+                raise RuntimeError(
+                    f"{head.model} version {head.version} cannot be loaded ({error}); mend the model store"
+                ) from error
+            self._progress.resume(head)
+            self.log.info("world model loaded", world_model=head.model, version=head.version)
+        return Trainer(model, self._config, device=self._device)
+
+    async def _learn_for_a_while(self, trainer: Trainer) -> bool:
+        """Train for one chunk; False when there is nothing to learn from or enough was learnt from what came."""
+        if len(self._replay) < self.settings.min_views:
+            return False
+        before = self._progress.steps
+        await asyncio.to_thread(self._steps, trainer)
+        return self._progress.steps > before
+
+    def _steps(self, trainer: Trainer) -> None:
+        per_step = self._config.batch * (self._config.length + 1)
+        allowed = self.settings.replay_ratio * self._replay.added
+        until = time.monotonic() + CHUNK_SECONDS
+        while time.monotonic() < until and self._progress.views_trained + per_step <= allowed:
+            batch = self._replay.sample(self._config.batch, self._config.length, self._generator)
+            if batch is None:
+                return
+            self._progress.stepped(trainer.step(batch), per_step)
+
+    async def _take_views(
+        self, trainer: Trainer, consumer: Consumer[View], clients: RedisClients, *, block_ms: int
+    ) -> None:
+        try:
+            received = await consumer.read(count=256, block_ms=block_ms)
+            if received:
+                messages = await asyncio.to_thread(self._learn_of, trainer, received)
+                stream = StreamName.surprise(self.settings.camera)
+                for message in messages:
+                    await publish(clients.commands, stream, message, max_length=SURPRISE_LENGTH)
+                await consumer.done(received)
+            progress = self._progress.report(self.settings.world_model, source=self._consumer_name)
+            if progress is not None:
+                await self._publish_progress(clients, progress)
+            self.set_ready("redis")
+        except REDIS_AWAY as error:
+            # What was read and not acknowledged comes again; learning goes on meanwhile.
+            self.set_ready("redis", f"{type(error).__name__}")
+            await self.pause(0.5)
+
+    async def _publish_progress(self, clients: RedisClients, progress: TrainingProgress) -> None:
+        await publish(clients.commands, StreamName.PROGRESS, progress, max_length=PROGRESS_LENGTH)
+
+    def _learn_of(self, trainer: Trainer, received: Sequence[Received[View]]) -> list[Surprise]:
+        """Take views into the replay and measure how wrong the model was about those that follow another."""
+        fresh = self._add(received)
+        if not fresh:
+            return []
+        ends = np.asarray([slot for _, slot in fresh], np.intp)
+        errors = trainer.measure(self._replay.trajectories(ends, 1))
+        self._progress.measured(errors)
+        return [self._surprise(view, errors, index) for index, (view, _) in enumerate(fresh)]
+
+    def _add(self, received: Sequence[Received[View]]) -> list[tuple[View, int]]:
+        """Add views to the replay; return those that one action led to, with their slots."""
+        fresh = []
+        for item in received:
+            try:
+                image = decode_images([item.blobs[View.JPEG]], self.settings.image_size)[0].numpy()
+            except (KeyError, ValueError) as error:
+                self._progress.rejected.inc()
+                self.log.warning("view cannot be used", view=item.message.id, reason=str(error))
+                continue
+            before = self._replay.add(item.message, image)
+            if before is not None:
+                fresh.append((item.message, (before + 1) % self._replay.capacity))
+        self._progress.views_seen = self._replay.added
+        return fresh
+
+    def _surprise(self, view: View, errors: FreshErrors, index: int) -> Surprise:
+        return Surprise(
+            # The same view gives the same id, so that a view measured twice after a crash counts once.
+            id=f"surprise-{view.id}"[:64],
+            source=self._consumer_name,
+            camera=view.camera,
+            view=view.id,
+            world_model=self.settings.world_model,
+            world_model_version=self._progress.version,
+            error=float(errors.error[index]),
+            copy_last_error=float(errors.copy_last_error[index]),
+            predicted=float(errors.predicted[index]),
+        )
+
+    async def _commit(self, trainer: Trainer, lease: HeldLease, head: ModelVersion | None) -> ModelVersion:
+        """Store the weights under a new name, then ask the broker to move the head. Returns the new head."""
+        card = self._progress.card(self.settings, head)
+        folder = f"world-models/{self.settings.world_model}"
+        data = await asyncio.to_thread(save_checkpoint, trainer.model, card)
+        checkpoint = await asyncio.to_thread(self._store.put, folder, data)
+        request = CommitRequest(
+            lease_id=lease.lease_id,
+            token=lease.token,
+            expected_head=head.version if head else 0,
+            checkpoint=checkpoint,
+            card=card,
+        )
+        while True:
+            lease.check()
+            try:
+                committed = await self._broker.commit(self.settings.world_model, request)
+                break
+            except BrokerAway as error:
+                # The request carries its id: asking again cannot commit twice.
+                self.set_ready("broker", str(error))
+                if await self.pause(0.5) and lease.lost:
+                    raise LeaseLost(str(error)) from error
+        self.set_ready("broker")
+        self._progress.committed(committed)
+        self.log.info(
+            "checkpoint committed",
+            version=committed.version,
+            one_step_error=card["one_step_error"],
+            copy_last_error=card["copy_last_error"],
+        )
+        await asyncio.to_thread(
+            self._store.keep_newest, folder, self.settings.keep_checkpoints, keep=[checkpoint.address]
+        )
+        return committed
