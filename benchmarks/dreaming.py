@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from benchmarks.harness import Row, main, median_rate
-from dreamer_agent.agents import ActorCritic, ActorCriticConfig, Mode, PolicyCard
+from dreamer_agent.agents import ActorCritic, ActorCriticConfig, PolicyCard
 from dreamer_agent.dreaming import dream
 from dreamer_agent.dreams import Dreams
 from dreamer_agent.pilot import Brain, act
@@ -78,7 +78,7 @@ def _looks(world_model: WorldModel, agent: ActorCritic) -> tuple[float, float]:
     times = []
     for _ in range(LOOKS):
         started = time.perf_counter()
-        act(brain, view, Mode.SAMPLE)
+        act(brain, view, greedy_share=0.5, daring=0.2)
         times.append(1000.0 * (time.perf_counter() - started))
     return statistics.median(times), statistics.quantiles(times, n=20)[-1]
 

@@ -98,35 +98,39 @@ class CameraSampler(Service[SamplerSettings]):
         if limits is None or (await self.redis(lambda: self._connect(clients, steering))) is None:
             return
         looker = Looker(camera, self.settings, self._rejects, self._settle)
-        while not self.stopping.is_set():
-            choice = await self._choose(looker, steering, limits)
-            look = await self._move_and_look(camera, looker, choice, limits)
-            if look is not None:
-                await self._publish_view(clients, choice, look, limits)
+        async with asyncio.TaskGroup() as group:
+            listening = group.create_task(steering.listen()) if self.settings.policy == "follow" else None
+            while not self.stopping.is_set():
+                choice = await self._choose(steering, limits)
+                look = None if self.stopping.is_set() else await self._move_and_look(camera, looker, choice, limits)
+                if look is not None:
+                    await self._publish_view(clients, steering, choice, look, limits)
+            if listening:
+                listening.cancel()
 
     async def _connect(self, clients: RedisClients, steering: Steering) -> bool:
         await clients.commands.ping()
         await steering.open()
         return True
 
-    async def _choose(self, looker: Looker, steering: Steering, limits: PoseLimits) -> Choice:
+    async def _choose(self, steering: Steering, limits: PoseLimits) -> Choice:
         last = self._last
         if last is None or last.step >= self.settings.movements:
             self._last = None
             return Choice(None, self._policy.name)
         if self.settings.policy == "follow":
-            command = await self._command(steering, last)
+            command = await self._command(steering)
             if command is not None:
                 return Choice(command.action, AGENT, command.policy_version)
             self._fallbacks.inc()
         return Choice(self._policy.choose(last.pose, limits), self._policy.name)
 
-    async def _command(self, steering: Steering, last: View) -> Command | None:
+    async def _command(self, steering: Steering) -> Command | None:
         # An agent that was heard is worth the full wait. Without one, only the time that would pass idle anyway is
         # spent: a camera that nobody steers keeps its pace.
         idle = self._due - self._move_seconds - time.monotonic()
         patience = self.settings.command_seconds if steering.agent_heard else min(idle, self.settings.command_seconds)
-        command = await steering.wait(last.id, max(0.0, patience))
+        command = await steering.wait(patience, self.stopping)
         if command is None and patience >= self.settings.command_seconds:
             steering.missed()
         self._note_steering(command)
@@ -174,7 +178,9 @@ class CameraSampler(Service[SamplerSettings]):
         # A late view moves the schedule; it is not made up for by a burst.
         self._due = max(self._due, now) + 1.0 / self.settings.views_per_second
 
-    async def _publish_view(self, clients: RedisClients, choice: Choice, look: Look, limits: PoseLimits) -> None:
+    async def _publish_view(
+        self, clients: RedisClients, steering: Steering, choice: Choice, look: Look, limits: PoseLimits
+    ) -> None:
         settings, previous = self.settings, self._last if choice.action is not None else None
         view_id = new_id()
         original = await self._keep_original(view_id, look)
@@ -198,6 +204,7 @@ class CameraSampler(Service[SamplerSettings]):
             height=settings.view_size,
             original=original,
         )
+        steering.expect(view.id)
         if await self._send(clients, view, jpeg):
             self._last = view
             self._note_view(view)

@@ -8,6 +8,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from shared.actions import DEFAULT_ACTIONS, ActionTable
+from shared.errors import UserError
 from shared.pose import PoseLimits
 from shared.settings import ServiceSettings
 
@@ -32,17 +33,17 @@ class SamplerSettings(ServiceSettings):
     keep_originals_count: int = Field(default=1000, ge=1, description="snapshots kept there; the oldest go first")
 
     stable_polls: int = Field(default=3, ge=2, le=100, description="equal pose readings in a row that mean: it stands")
-    stable_degrees: float = Field(default=0.02, gt=0.0, description="what counts as equal, in degrees")
-    stable_zoom: float = Field(default=0.01, gt=0.0, description="what counts as equal, in magnification")
+    stable_degrees: float = Field(default=0.02, gt=0.0, le=10.0, description="what counts as equal, in degrees")
+    stable_zoom: float = Field(default=0.01, gt=0.0, le=1.0, description="what counts as equal, in magnification")
     poll_seconds: float = Field(default=0.05, gt=0.0, le=10.0, description="between two pose readings")
     deadline_seconds: float = Field(default=10.0, gt=0.0, le=600.0, description="longest wait until it stands still")
 
     panorama: Path | None = Field(default=None, description="equirectangular image; without one a scene is generated")
     time_scale: float = Field(default=1.0, gt=0.0, le=1000.0, description="how much faster the simulation runs")
-    day_seconds: float = Field(default=3600.0, gt=0.0, description="a day of the generated scene")
-    pan_speed: float = Field(default=120.0, gt=0.0, description="degrees a second")
-    tilt_speed: float = Field(default=90.0, gt=0.0, description="degrees a second")
-    zoom_speed: float = Field(default=2.0, gt=0.0, description="magnification a second")
+    day_seconds: float = Field(default=3600.0, gt=0.0, le=1e9, description="a day of the generated scene")
+    pan_speed: float = Field(default=120.0, gt=0.0, le=10_000.0, description="degrees a second")
+    tilt_speed: float = Field(default=90.0, gt=0.0, le=10_000.0, description="degrees a second")
+    zoom_speed: float = Field(default=2.0, gt=0.0, le=1000.0, description="magnification a second")
     settle_seconds: float = Field(default=0.3, ge=0.0, le=60.0, description="wobble after a move")
     pan_min: float = Field(default=-180.0, ge=-180.0, le=180.0)
     pan_max: float = Field(default=180.0, ge=-180.0, le=180.0)
@@ -53,7 +54,7 @@ class SamplerSettings(ServiceSettings):
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.pan_min >= self.pan_max or self.tilt_min >= self.tilt_max:
-            raise ValueError("PTZ_PAN_MIN and PTZ_TILT_MIN must be below PTZ_PAN_MAX and PTZ_TILT_MAX")
+            raise UserError("PTZ_PAN_MIN and PTZ_TILT_MIN must be below PTZ_PAN_MAX and PTZ_TILT_MAX")
         return self
 
     @property

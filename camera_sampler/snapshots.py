@@ -52,14 +52,14 @@ def verify(data: bytes, size: tuple[int, int] | None = None) -> Verified:
         raise BadSnapshot("empty", "the snapshot has no bytes")
     if len(data) > MAX_BYTES:
         raise BadSnapshot("bomb", f"the snapshot has {len(data)} bytes, more than {MAX_BYTES}")
+    # The decoder fills a missing end with grey when little is missing, so the marker is asked for, too.
+    if data.startswith(_JPEG_START) and _JPEG_END not in data[-_TAIL:]:
+        raise BadSnapshot("truncated", "the JPEG has no end marker")
     image = _open(data)
     if image.width * image.height > MAX_PIXELS:
         raise BadSnapshot("bomb", f"{image.width} × {image.height} pixels are more than {MAX_PIXELS}")
     if size is not None and image.size != size:
         raise BadSnapshot("wrong-size", f"{image.width} × {image.height} pixels instead of {size[0]} × {size[1]}")
-    # The decoder fills a missing end with grey when little is missing, so the marker is asked for, too.
-    if data.startswith(_JPEG_START) and _JPEG_END not in data[-_TAIL:]:
-        raise BadSnapshot("truncated", "the JPEG has no end marker")
     try:
         image.load()
         return Verified(image.convert("RGB"), data)
@@ -79,8 +79,7 @@ def _open(data: bytes) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise BadSnapshot("bomb", str(error)) from error
     except UnidentifiedImageError as error:
-        kind: Badness = "truncated" if data.startswith(_JPEG_START) else "not-an-image"
-        raise BadSnapshot(kind, f"{len(data)} bytes that begin with {data[:8].hex(' ')}") from error
+        raise BadSnapshot("not-an-image", f"{len(data)} bytes that begin with {data[:8].hex(' ')}") from error
     except (OSError, SyntaxError, ValueError, struct.error) as error:
         raise BadSnapshot("corrupt", f"the image's header cannot be read: {error}") from error
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
-from collections.abc import Iterable
 from typing import Literal
 
 import structlog
@@ -13,11 +13,14 @@ from prometheus_client import Counter
 from shared.actions import ActionTable
 from shared.messages import Command, StreamName
 from shared.redis_client import REDIS_AWAY, RedisClients
-from shared.streams import Follower, Received, look_back
+from shared.streams import Follower, look_back
 
 COMMANDS_LENGTH = 256
 """How long the stream of commands is kept, by whoever writes it."""
 _REMEMBERED_VIEWS = 256
+_BLOCK_MS = 1000
+_AWAY_SECONDS = 0.2
+_SLICE_SECONDS = 0.5
 _LOG_EVERY = 30.0
 
 Outcome = Literal["followed", "stale", "late", "bad-token", "wrong-camera", "unknown-action"]
@@ -36,8 +39,11 @@ class Steering:
         self._clients, self._camera = clients, camera
         self._actions = frozenset(actions.actions)
         self._outcomes = outcomes
-        self._follower = Follower(clients, StreamName.commands(camera), Command)
-        self._answered: deque[str] = deque(maxlen=_REMEMBERED_VIEWS)
+        self._start = "$"
+        self._seen: deque[str] = deque(maxlen=_REMEMBERED_VIEWS)
+        self._expected: str | None = None
+        self._chosen: Command | None = None
+        self._arrived = asyncio.Event()
         self._log = structlog.get_logger()
         self._last_refusal = -_LOG_EVERY
         self.highest_token = 0
@@ -46,57 +52,67 @@ class Steering:
 
     async def open(self) -> None:
         """Learn the highest token from what lies in the stream, so that a restart lets no old agent back in."""
-        stream = StreamName.commands(self._camera)
-        for received in await look_back(self._clients.commands, stream, Command, COMMANDS_LENGTH):
+        past = await look_back(self._clients.commands, StreamName.commands(self._camera), Command, COMMANDS_LENGTH)
+        for received in past:
             if received.message.camera == self._camera:
                 self.highest_token = max(self.highest_token, received.message.token)
+        # Listening goes on from here, so that no answer to the first view is missed however late it begins.
+        self._start = past[-1].entry_id if past else "0-0"
 
-    async def wait(self, view: str, seconds: float) -> Command | None:
-        """Return the command that answers ``view``, or None when none has come within ``seconds``.
+    async def listen(self) -> None:
+        """Judge every command as it comes, until cancelled. A Redis that is away counts as silence.
 
-        A Redis that is away counts as silence: the camera goes on looking.
+        The waiting is done here and not in ``wait``, because a server ends a blocking read up to 100 ms late.
         """
+        follower = Follower(self._clients, StreamName.commands(self._camera), Command, start=self._start)
+        while True:
+            try:
+                for received in await follower.read(block_ms=_BLOCK_MS):
+                    self._judge(received.message)
+            except REDIS_AWAY:
+                await asyncio.sleep(_AWAY_SECONDS)
+
+    def expect(self, view: str) -> None:
+        """Accept the command that answers ``view`` from now on. To be called before the view is published."""
+        if self._chosen is not None:
+            # It answered the last view of an episode, from which the camera jumped.
+            self._count("late", self._chosen)
+        self._expected, self._chosen = view, None
+        self._arrived.clear()
+        self._seen.append(view)
+
+    async def wait(self, seconds: float, stopping: asyncio.Event) -> Command | None:
+        """Return the command that answers the expected view; None when none comes within ``seconds`` or the stop."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
-        self._answered.append(view)
-        while True:
-            left_ms = int((deadline - loop.time()) * 1000.0)
-            try:
-                async with asyncio.timeout(max(0.0, deadline - loop.time()) + 1.0):
-                    received = await self._follower.read(block_ms=max(0, left_ms))
-            except REDIS_AWAY:
-                return None
-            command = self._judge(view, received)
-            if command is not None:
-                return command
-            if left_ms <= 0:
-                return None
+        while not self._arrived.is_set() and not stopping.is_set() and (left := deadline - loop.time()) > 0.0:
+            with contextlib.suppress(TimeoutError):
+                # In slices, so that a stop is noticed.
+                async with asyncio.timeout(min(left, _SLICE_SECONDS)):
+                    await self._arrived.wait()
+        command, self._chosen, self._expected = self._chosen, None, None
+        if command is not None:
+            self._count("followed", command)
+        return command
 
     def missed(self) -> None:
         """Note that an agent let the camera wait for the whole of its time."""
         self.agent_heard = False
 
-    def _judge(self, view: str, received: Iterable[Received[Command]]) -> Command | None:
-        chosen: Command | None = None
-        for item in received:
-            command = item.message
-            outcome = self._outcome(view, command)
-            if outcome == "followed" and chosen is not None:
-                # Two answers in one reading: the newer token wins, else the first.
-                if command.token > chosen.token:
-                    self._count("bad-token", chosen)
-                    chosen = command
-                else:
-                    self._count("late", command)
-            elif outcome == "followed":
-                chosen = command
-            else:
-                self._count(outcome, command)
-        if chosen is not None:
-            self._count("followed", chosen)
-        return chosen
+    def _judge(self, command: Command) -> None:
+        outcome = self._outcome(command)
+        if outcome != "followed":
+            self._count(outcome, command)
+        elif self._chosen is None or command.token > self._chosen.token:
+            # Of two answers before the camera moves, the one with the newer token counts.
+            if self._chosen is not None:
+                self._count("bad-token", self._chosen)
+            self._chosen = command
+            self._arrived.set()
+        else:
+            self._count("late", command)
 
-    def _outcome(self, view: str, command: Command) -> Outcome:
+    def _outcome(self, command: Command) -> Outcome:
         if command.camera != self._camera:
             return "wrong-camera"
         if command.token < self.highest_token:
@@ -104,14 +120,11 @@ class Steering:
         self.highest_token = command.token
         if command.action not in self._actions:
             return "unknown-action"
-        if command.answers == view:
-            self.agent_heard = True
-            return "followed"
-        if command.answers in self._answered:
-            # Too slow this time, but there: worth waiting for.
-            self.agent_heard = True
-            return "late"
-        return "stale"
+        if command.answers not in self._seen:
+            return "stale"
+        # Too slow perhaps, but there: worth waiting for.
+        self.agent_heard = True
+        return "followed" if command.answers == self._expected else "late"
 
     def _count(self, outcome: Outcome, command: Command) -> None:
         self._outcomes.labels(outcome).inc()

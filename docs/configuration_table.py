@@ -92,12 +92,16 @@ def _takes(field: FieldInfo) -> str:
         return "a secret"
     choices = [str(choice) for choice in get_args(field.annotation) if isinstance(choice, str)]
     bounds = [
-        f"{sign} {getattr(limit, attribute):g}"
+        f"{sign} {_plain(getattr(limit, attribute))}"
         for limit in field.metadata
         for attribute, sign in BOUNDS.items()
         if getattr(limit, attribute, None) is not None
     ]
     return ", ".join(f"`{choice}`" for choice in choices) or ", ".join(bounds)
+
+
+def _plain(number: float) -> str:
+    return f"{number:g}" if isinstance(number, float) else str(number)
 
 
 def _meaning(field: FieldInfo) -> str:

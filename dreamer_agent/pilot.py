@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from dataclasses import dataclass
@@ -139,10 +140,12 @@ class Pilot(Service[AgentSettings]):
     async def _answer(
         self, view: Received[View], brain: Brain, version: int, lease: HeldLease, clients: RedisClients
     ) -> None:
-        mode = Mode.GREEDY if self._rng.random() < self.settings.greedy_share else Mode.SAMPLE
+        daring = self._rng.random()
         started = time.perf_counter()
         try:
-            action = await asyncio.to_thread(act, brain, view, mode, self._generator)
+            action, mode = await asyncio.to_thread(
+                act, brain, view, greedy_share=self.settings.greedy_share, daring=daring, generator=self._generator
+            )
         except ValueError as error:
             self._unusable.inc()
             self.log.warning("cannot look at this view", view=view.message.id, reason=str(error))
@@ -170,10 +173,31 @@ class Pilot(Service[AgentSettings]):
 
 
 @torch.no_grad()
-def act(brain: Brain, view: Received[View], mode: Mode, generator: torch.Generator | None = None) -> int:
-    """Look at a view and return the index of the move to make. ``ValueError`` if its image cannot be used."""
+def act(
+    brain: Brain,
+    view: Received[View],
+    *,
+    greedy_share: float,
+    daring: float,
+    generator: torch.Generator | None = None,
+) -> tuple[int, Mode]:
+    """Look at a view; return the index of the move to make, and how it was chosen.
+
+    The best move is made if ``daring``, a random number in [0, 1), is below ``greedy_share`` times the policy's
+    certainty here (one minus its entropy's share of the most possible); else the move is drawn. ``ValueError`` if the
+    view's image cannot be used.
+    """
     images = decode_images([view.blobs.get(View.JPEG, b"")], brain.world_model.config.image_size)
     # Half precision and back, as in the dreams that the policy learnt from.
     embedding = brain.world_model.encode(images).embedding.half().float()
-    index, _ = brain.agent.act(embedding, pose_tensor([view.message.pose]), mode, generator=generator)
-    return int(index)
+    pose = pose_tensor([view.message.pose])
+    # The best of moves that are all but alike is noise; made again and again it would pin the camera to one place.
+    mode = Mode.GREEDY if daring < greedy_share * _certainty(brain.agent, embedding, pose) else Mode.SAMPLE
+    index, _ = brain.agent.act(embedding, pose, mode, generator=generator)
+    return int(index), mode
+
+
+def _certainty(agent: ActorCritic, embedding: torch.Tensor, pose: torch.Tensor) -> float:
+    log_probs = agent.log_probabilities(embedding, pose)
+    entropy = float(-(log_probs.exp() * log_probs).sum())
+    return max(0.0, 1.0 - entropy / math.log(log_probs.shape[-1]))

@@ -38,7 +38,7 @@ class AgentSettings(DreamerAgentSettings):
 
     policy_seconds: float = Field(default=10.0, gt=0.0, le=3600.0, description="seconds between policy versions")
     policy_files: int = Field(default=16, ge=2, le=65536, description="policy files kept in the model store")
-    updates_per_batch: int = Field(default=4, ge=1, le=1024, description="updates for each batch of dreams that comes")
+    updates_per_batch: int = Field(default=8, ge=1, le=1024, description="updates for each batch of dreams that comes")
     dreams_per_update: int = Field(default=128, ge=1, le=65536, description="dreams in one update")
     dream_buffer: int = Field(default=8, ge=1, le=256, description="batches of dreams that updates draw from")
     dream_version_lag: int = Field(
@@ -47,4 +47,9 @@ class AgentSettings(DreamerAgentSettings):
     lease_ttl_ms: int = Field(
         default=30_000, ge=1_000, le=600_000, description="life of the leases of agent and camera, unless renewed"
     )
-    greedy_share: float = Field(default=0.5, ge=0.0, le=1.0, description="share of moves that are the policy's best")
+    greedy_share: float = Field(
+        default=0.5,
+        ge=0.0,
+        le=1.0,
+        description="share of moves that are the policy's best where it is sure; less where it is not",
+    )

@@ -89,7 +89,7 @@ def _run(options: RunOptions) -> None:
     # Imported late: help and version shall not wait for it.
     from ptzjepa.demo import run
 
-    raise typer.Exit(run(options, Console(highlight=False)))
+    raise typer.Exit(run(options, Console(highlight=False, markup=False, emoji=False)))
 
 
 def main() -> int:

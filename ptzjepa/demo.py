@@ -25,7 +25,6 @@ from ptzjepa.display import Display
 from ptzjepa.options import RunOptions
 from ptzjepa.preflight import check_inputs, redis_version
 from ptzjepa.recorder import Recorder
-from ptzjepa.report import write_report
 from ptzjepa.run_directory import RunDirectory, write_atomically
 from ptzjepa.summary import Identity, show_number, software_versions, summarise
 from ptzjepa.supervisor import Fleet, StartFailed
@@ -144,6 +143,9 @@ class Run:
         summary = self._summary(interrupted)
         write_atomically(self._directory.summary, json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
         self._console.print("writing the report")
+        # Imported late: matplotlib takes a second that nobody with a wrong option shall wait for.
+        from ptzjepa.report import write_report
+
         write_report(self._directory, self._timeline, summary, self._options.panorama)
         self._print(summary)
         if self._options.minutes is None:
@@ -158,7 +160,7 @@ class Run:
         environment = self._table.environment
         identity = Identity(
             seed=self._options.seed,
-            config_hash=services.config_hash(environment, self._options.panorama),
+            config_hash=services.config_hash(environment, self._options.panorama, os.environ),
             versions=software_versions(self._redis_version),
             command=self._options.as_typed,
         )

@@ -73,7 +73,7 @@ def describe(timeline: Timeline, elapsed: float, seconds: float | None) -> dict[
     return {
         "time": _clock(elapsed) if seconds is None else f"{_clock(max(0.0, seconds - elapsed))} left",
         "views": f"{timeline.views:,} ({timeline.views / max(elapsed, 1.0):.1f}/s)",
-        "checkpoints": str(len(timeline.checkpoints(timeline.world_model))),
+        "checkpoints": str(timeline.committed[timeline.world_model]),
         "error ÷ copy-last": recent_ratio(timeline),
         "dreams": f"{timeline.dreams:,}",
         "policy version": str(timeline.newest_version(timeline.agent) or "none yet"),
@@ -117,5 +117,8 @@ def _picture(facts: Mapping[str, str], processes: Processes, elapsed: float, sec
         services.add_row(name, state, str(child.restarts if child else 0))
     parts: list[RenderableType] = [numbers, "", services]
     if seconds is not None:
-        parts.insert(0, ProgressBar(total=seconds, completed=min(elapsed, seconds), width=60))
+        # In a grid, since a bar by itself does not end its line.
+        bar = Table.grid()
+        bar.add_row(ProgressBar(total=seconds, completed=min(elapsed, seconds), width=60))
+        parts.insert(0, bar)
     return Group(*parts)

@@ -77,9 +77,17 @@ class Recorder:
         """Ask the broker once for the versions of the world model and the agent; it may be away."""
         try:
             for model in (self._settings.world_model, self._settings.agent):
-                self.timeline.add_versions(model, await self._broker.versions(model))
+                await self._ask_versions_of(model)
         except (BrokerAway, UserError, RuntimeError, httpx.HTTPError) as error:
             self._log.debug("no versions", reason=str(error))
+
+    async def _ask_versions_of(self, model: str) -> None:
+        head = await self._broker.head(model)
+        if head is None or head.version == self.timeline.newest_version(model):
+            return
+        # The whole list grows long; it is needed only when several versions came between two looks.
+        missed = head.version - self.timeline.newest_version(model) > 1
+        self.timeline.add_versions(model, await self._broker.versions(model) if missed else [head])
 
     def _follow(self, stream: str, kind: type[M], take: Callable[[Received[M]], None]) -> None:
         follower = Follower(self._clients, stream, kind, start=self._start)

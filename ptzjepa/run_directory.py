@@ -50,11 +50,9 @@ class RunDirectory:
         ``services`` names the log files that are ours. Raises ``UserError`` where the directory can't be made or
         written, is in use, has no space, or holds others' files.
         """
-        check_space(self.root)
         with contextlib.ExitStack() as stack:
             try:
-                self.root.mkdir(parents=True, exist_ok=True)
-                _probe(self.root)
+                self._make_root()
                 ours = stack.enter_context(self._locked())
                 if not ours:
                     self._refuse_others_files()
@@ -63,6 +61,17 @@ class RunDirectory:
             except OSError as error:
                 raise UserError(_cannot_write(self.root, error)) from error
             yield ours
+
+    def _make_root(self) -> None:
+        made = not self.root.exists()
+        self.root.mkdir(parents=True, exist_ok=True)
+        try:
+            _probe(self.root)
+            check_space(self.root)
+        except (OSError, UserError):
+            if made:
+                self.root.rmdir()
+            raise
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[bool]:
@@ -107,14 +116,8 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def check_space(path: Path) -> None:
-    """Raise ``UserError`` unless the disk of ``path``, which need not exist yet, has room for a run."""
-    existing = path.absolute()
-    while not existing.exists() and existing != existing.parent:
-        existing = existing.parent
-    try:
-        free = shutil.disk_usage(existing).free
-    except OSError as error:
-        raise UserError(_cannot_write(path, error)) from error
+    """Raise ``UserError`` unless the disk of ``path`` has room for a run."""
+    free = shutil.disk_usage(path).free
     if free < SPACE_NEEDED:
         raise UserError(
             f"only {free // 2**20} MiB free for the output folder {path}: "

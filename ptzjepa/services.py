@@ -13,6 +13,7 @@ from ptzjepa.options import RunOptions
 from ptzjepa.run_directory import RunDirectory
 from ptzjepa.supervisor import Plan, lower_priority
 from shared.actions import DEFAULT_ACTIONS
+from shared.settings import ENV_PREFIX
 from shared.supervision import python_command
 
 REDIS, BROKER, SAMPLER, TRAINER = "redis", "lock-broker", "camera-sampler", "world-model-trainer"
@@ -26,7 +27,11 @@ REDIS_URL, BROKER_URL, SEED = "PTZ_REDIS_URL", "PTZ_BROKER_URL", "PTZ_SEED"
 KEPT_ORIGINALS = 2000
 
 # Names a place or a port of this very run: two runs that differ in nothing else are the same configuration.
-_PLACES = frozenset({REDIS_URL, BROKER_URL, "PTZ_MODEL_STORE", "PTZ_KEEP_ORIGINALS", "PTZ_SPOOL", "PTZ_PANORAMA"})
+_PLACES = frozenset(
+    {REDIS_URL, BROKER_URL, "PTZ_MODEL_STORE", "PTZ_KEEP_ORIGINALS", "PTZ_PANORAMA", "PTZ_NODE"}
+    | {"PTZ_BROKER_HOST", "PTZ_BROKER_PORT", "PTZ_ADMIN_PORT_FILE", "PTZ_LOG_LEVEL"}
+)
+_SECRETS = ("PASSWORD", "TOKEN", "SECRET")
 
 
 @dataclass(frozen=True)
@@ -63,21 +68,30 @@ def common_environment(
         "PTZ_KEEP_ORIGINALS_COUNT": str(KEPT_ORIGINALS),
         "PTZ_COMMIT_SECONDS": f"{pace:g}",
         "PTZ_POLICY_SECONDS": f"{pace / 2:g}",
+        # On one machine nothing but a crash interrupts a holder, and whoever starts again waits for its own old lease.
+        "PTZ_LEASE_TTL_MS": "10000",
     }
     places = {
         REDIS_URL: environ.get(REDIS_URL) or redis_url(directory.redis),
         BROKER_URL: f"http://127.0.0.1:{broker_port}",
-        "PTZ_MODEL_STORE": str(directory.store),
         "PTZ_KEEP_ORIGINALS": str(directory.originals),
         SEED: str(options.seed),
         "PTZ_ADMIN_HOST": "127.0.0.1",
         "PTZ_ADMIN_PORT": "0",
         "PTZ_LOG_FORMAT": "json",
     }
+    places["PTZ_MODEL_STORE"] = _model_store(directory, environ)
     if options.panorama is not None:
         places["PTZ_PANORAMA"] = str(options.panorama.resolve())
     chosen = {name: environ.get(name, value) for name, value in habits.items()}
     return {**chosen, **places}
+
+
+def _model_store(directory: RunDirectory, environ: Mapping[str, str]) -> str:
+    if not environ.get(REDIS_URL):
+        return str(directory.store)
+    # The registry lives in a Redis that outlasts this run; what it names has to outlast it, too.
+    return environ.get("PTZ_MODEL_STORE") or str(directory.root / "model-store")
 
 
 def _pace_seconds(options: RunOptions) -> float:
@@ -102,6 +116,11 @@ _COMMANDS: Mapping[str, tuple[str, ...]] = {
     DREAMER: ("dreamer_agent", "dream"),
     AGENT: ("dreamer_agent", "agent"),
 }
+_AFTER: Mapping[str, tuple[str, ...]] = {
+    BROKER: (REDIS,),
+    # The camera starts last: nobody misses what it sees, and the run's clock counts no time without it.
+    SAMPLER: (REDIS, BROKER, TRAINER, DREAMER, AGENT),
+}
 _PATIENT = (TRAINER, DREAMER)
 """They only compute; the camera and its pilot answer within fractions of a second."""
 
@@ -117,17 +136,25 @@ def _service(name: str, directory: RunDirectory, common: Mapping[str, str], brok
         command=lower_priority(command) if name in _PATIENT else command,
         log_file=directory.log_of(name),
         environment=environment,
-        after=(REDIS,) if name == BROKER else (REDIS, BROKER),
+        after=_AFTER.get(name, (REDIS, BROKER)),
         url=f"http://127.0.0.1:{broker_port}" if name == BROKER else None,
         port_file=None if name == BROKER else port_file,
-        # A dreamer waits for a world model, a pilot for a policy: neither keeps the camera from starting.
+        # A dreamer waits for a world model, a pilot for a policy, and both for views: alive is all they can be.
         up_when="alive" if name in (DREAMER, AGENT) else "ready",
     )
 
 
-def config_hash(environment: Mapping[str, str], panorama: Path | None) -> str:
-    """Return sixteen hex digits that name what was run: settings, moves and picture, but not where or on which port."""
-    settings = {name: value for name, value in sorted(environment.items()) if name not in _PLACES}
+def config_hash(environment: Mapping[str, str], panorama: Path | None, environ: Mapping[str, str]) -> str:
+    """Return sixteen hex digits that name what was run: settings, moves and picture, but not where or on which port.
+
+    ``environ`` is the user's environment, which the services inherit. Secrets do not enter.
+    """
+    inherited = {name: value for name, value in environ.items() if name.startswith(ENV_PREFIX)}
+    settings = {
+        name: value
+        for name, value in sorted({**inherited, **environment}.items())
+        if name not in _PLACES and not any(word in name for word in _SECRETS)
+    }
     picture = hashlib.sha256(panorama.read_bytes()).hexdigest() if panorama else "generated"
     text = json.dumps({"settings": settings, "panorama": picture, "actions": DEFAULT_ACTIONS.digest})
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -28,6 +28,7 @@ DIRECTIONS = ("left", "right", "up", "down", "zoom in", "zoom out", "stay")
 
 SERIES_LENGTH = 20_000
 PICTURES = 4_096
+VERSIONS = 4_096
 REMEMBERED_IDS = 65_536
 
 
@@ -145,7 +146,10 @@ class Timeline:
     measured: Thinned[Measured] = field(default_factory=Thinned)
     learning: dict[str, Thinned[Progress]] = field(default_factory=dict)
     dreamt: Thinned[Dreamt] = field(default_factory=Thinned)
-    versions: dict[str, dict[int, ModelVersion]] = field(default_factory=dict)
+    versions: dict[str, Recent[int, ModelVersion]] = field(default_factory=dict)
+    """Per model: the newest versions committed since the start, by number."""
+    committed: Counter[str] = field(default_factory=Counter)
+    """Per model: how many versions were committed since the start."""
     pictures: Recent[str, bytes] = field(default_factory=lambda: Recent(PICTURES), repr=False)
     """JPEG of the newest views, by view id."""
     poses: Recent[str, Look] = field(default_factory=lambda: Recent(REMEMBERED_IDS), repr=False)
@@ -234,13 +238,16 @@ class Timeline:
         )
 
     def add_versions(self, model: str, versions: list[ModelVersion]) -> None:
-        """Record what the registry knows of a model; what it forgets later stays here."""
-        known = self.versions.setdefault(model, {})
-        for version in versions:
-            known[version.version] = version
+        """Record what the registry knows of a model, less what earlier runs committed."""
+        known = self.versions.setdefault(model, Recent(VERSIONS))
+        newest = self.newest_version(model)
+        for version in sorted(versions, key=lambda item: item.version):
+            if version.version > newest and version.committed_at.timestamp() >= self.started:
+                known[version.version] = version
+                self.committed[model] += 1
 
     def checkpoints(self, model: str) -> list[ModelVersion]:
-        """Return the committed versions of a model, oldest first."""
+        """Return the newest committed versions of a model, oldest first."""
         return [version for _, version in sorted(self.versions.get(model, {}).items())]
 
     def newest_version(self, model: str) -> int:

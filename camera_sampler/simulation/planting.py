@@ -24,7 +24,7 @@ from camera_sampler.simulation.landscape import (
 )
 from camera_sampler.simulation.structures import paint_building, scatter_buildings
 
-PANORAMA_WIDTH = 4096
+PANORAMA_WIDTH = 3072
 BUILDINGS = 34
 FAR_TREES, NEAR_TREES, PARK_TREES = 90, 70, 12
 

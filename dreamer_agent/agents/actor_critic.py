@@ -37,8 +37,8 @@ class ActorCriticConfig(BaseModel):
     clip: float = Field(default=0.2, gt=0.0, description="how far a probability may move from the dreamer's: ratio − 1")
     entropy: float = Field(default=0.01, ge=0.0, description="weight of entropy beside the normalised advantage")
     unimix: float = Field(default=0.01, ge=0.0, lt=1.0, description="share of probability spread over all actions")
-    policy_rate: float = Field(default=3e-4, gt=0.0)
-    critic_rate: float = Field(default=3e-4, gt=0.0)
+    policy_rate: float = Field(default=1e-3, gt=0.0)
+    critic_rate: float = Field(default=1e-3, gt=0.0)
     slow_rate: float = Field(default=0.02, gt=0.0, le=1.0, description="of the slow critic's way towards the critic")
     scale_rate: float = Field(default=0.01, gt=0.0, le=1.0, description="of the return scale's way towards a batch's")
     gradient_norm: float = Field(default=1.0, gt=0.0)
@@ -174,8 +174,6 @@ class ActorCritic(Agent):
 
     def _step(self, loss: Tensor) -> bool:
         self._optimizer.zero_grad(set_to_none=True)
-        if not bool(torch.isfinite(loss)):
-            return False
         loss.backward()  # type: ignore[no-untyped-call]
         norms = [
             nn.utils.clip_grad_norm_(network.parameters(), self.config.gradient_norm)

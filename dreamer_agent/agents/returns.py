@@ -75,11 +75,12 @@ class ReturnScale:
         self._range: Tensor | None = None
 
     def update(self, returns: Tensor) -> float:
-        """Take in a batch of returns and return the scale."""
+        """Take in a batch of returns, unless one is not finite, and return the scale."""
         ends = torch.quantile(returns.detach().float().flatten(), returns.new_tensor([0.05, 0.95]))
         spread = ends[1] - ends[0]
-        self._range = spread if self._range is None else self._range + self._rate * (spread - self._range)
-        return max(1.0, float(self._range))
+        if bool(torch.isfinite(spread)):
+            self._range = spread if self._range is None else self._range + self._rate * (spread - self._range)
+        return 1.0 if self._range is None else max(1.0, float(self._range))
 
     def state(self) -> Tensor:
         """Return ``[1]``: the running range, negative before the first batch."""

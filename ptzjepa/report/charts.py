@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, MaxNLocator, MultipleLocator, NullFormatter
 
 from ptzjepa.report.figures import AGENT, FAINT, FLOOR, INK, MODEL, OWN, WIDE, Chart, draw, quiet_legend
 from ptzjepa.timeline import DIRECTIONS, Measured, Progress, Timeline
@@ -18,6 +18,8 @@ from shared.actions import DEFAULT_ACTIONS
 SMOOTHED_VIEWS = 41
 MOST_POINTS = 700
 MOST_TERMS = 9
+_TIME_STEPS = (5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 86400, 604800)
+"""Seconds between ticks that people count in."""
 DASHES = (0, (4, 2))
 FEWEST = 8
 """Curves of fewer points say nothing."""
@@ -65,7 +67,7 @@ def _paint_errors(axes: Axes, measured: Sequence[Measured], columns: int) -> Non
     positive = np.concatenate(smooth)
     positive = positive[positive > 0.0]
     if positive.size:
-        axes.set_ylim(positive.min() / 2.0, positive.max() * 2.0)
+        axes.set_ylim(np.percentile(positive, 3.0) / 2.0, positive.max() * 2.0)
     axes.yaxis.set_major_locator(LogLocator(numticks=6))
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -75,8 +77,10 @@ def _paint_errors(axes: Axes, measured: Sequence[Measured], columns: int) -> Non
 
 def _paint_ratio(axes: Axes, measured: Sequence[Measured]) -> None:
     seconds = np.array([item.seconds for item in measured])
-    error = _running_mean(np.array([item.error for item in measured]))
-    copy_last = _running_mean(np.array([item.copy_last_error for item in measured]))
+    # A few views that are easy to copy swing the ratio of short means.
+    size = max(SMOOTHED_VIEWS, len(measured) // 10)
+    error = _running_mean(np.array([item.error for item in measured]), size)
+    copy_last = _running_mean(np.array([item.copy_last_error for item in measured]), size)
     ratio = np.divide(error, copy_last, out=np.full_like(error, np.nan), where=copy_last > 0.0)
     some = _spread(len(measured), MOST_POINTS)
     axes.axhline(1.0, color=FLOOR, linestyle=DASHES)
@@ -106,7 +110,7 @@ def loss_chart(name: str, title: str, series: Sequence[Progress]) -> Chart | Non
         for axes in grid.flat[len(names) :]:
             axes.set_visible(False)
         for index in range(columns):
-            _time_axis(_lowest(grid, index, len(names)))
+            _time_axis(_lowest(grid, index, len(names)), ticks=3)
         return figure
 
     return draw(name, title, paint)
@@ -195,9 +199,11 @@ def _mark(axes: Axes, seconds: Sequence[float]) -> None:
     axes.set_xlim(low, high)
 
 
-def _time_axis(axes: Axes) -> None:
+def _time_axis(axes: Axes, ticks: int = 6) -> None:
     axes.tick_params(axis="x", labelbottom=True)
-    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 1.5, 2, 3, 6, 10], min_n_ticks=2))
+    low, high = axes.get_xlim()
+    step = next((step for step in _TIME_STEPS if (high - low) / step <= ticks), (high - low) / ticks)
+    axes.xaxis.set_major_locator(MultipleLocator(step))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _clock(value)))
 
 
@@ -217,16 +223,16 @@ def _spread(length: int, most: int) -> npt.NDArray[np.intp]:
     return np.unique(np.linspace(0, length - 1, min(length, most)).round().astype(np.intp))
 
 
-def _windows(values: FloatArray) -> npt.NDArray[np.float64]:
-    size = min(SMOOTHED_VIEWS, max(1, len(values) // 3 * 2 - 1))
+def _windows(values: FloatArray, size: int) -> npt.NDArray[np.float64]:
+    size = min(size, max(1, len(values) // 3 * 2 - 1))
     half = size // 2
     padded = np.pad(values, (half, size - 1 - half), mode="reflect" if len(values) > size else "edge")
     return np.lib.stride_tricks.sliding_window_view(padded, size)
 
 
 def _running_median(values: FloatArray) -> FloatArray:
-    return np.asarray(np.median(_windows(values), axis=1))
+    return np.asarray(np.median(_windows(values, SMOOTHED_VIEWS), axis=1))
 
 
-def _running_mean(values: FloatArray) -> FloatArray:
-    return np.asarray(np.mean(_windows(values), axis=1))
+def _running_mean(values: FloatArray, size: int) -> FloatArray:
+    return np.asarray(np.mean(_windows(values, size), axis=1))

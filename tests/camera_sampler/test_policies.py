@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import random
 from collections import Counter
 
@@ -88,9 +89,10 @@ def test_the_sweep_sees_everything_once_and_starts_again(limits: PoseLimits) -> 
             assert min(pose.degrees_to(Pose(pan=pan, tilt=tilt)) for pose in poses[:period]) < 13.0
 
 
-def test_the_sweep_turns_back_at_the_end_of_a_row() -> None:
-    poses = sweep(LIMITS, 30)
-    steps = [a.degrees_to(b) for a, b in zip(poses, poses[1:], strict=False)]
+@pytest.mark.parametrize("limits", [LIMITS, PoseLimits(pan_min=-100.0, pan_max=100.0)])
+def test_the_sweep_turns_back_at_the_end_of_a_row(limits: PoseLimits) -> None:
+    poses = sweep(limits, 30)
+    steps = [a.degrees_to(b) for a, b in itertools.pairwise(poses)]
     assert max(steps) < 21.0
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import stat
@@ -92,10 +93,8 @@ def test_garbage_is_refused_not_crashed_on(garbage: bytes, beginning: bytes) -> 
 @given(st.integers(0, len(JPEG) - 1), st.integers(0, 255))
 def test_a_flipped_byte_is_refused_or_harmless(place: int, value: int) -> None:
     damaged = JPEG[:place] + bytes([value]) + JPEG[place + 1 :]
-    try:
+    with contextlib.suppress(BadSnapshot):
         assert verify(damaged, (160, 90)).image.size == (160, 90)
-    except BadSnapshot as error:
-        assert error.kind
 
 
 def test_training_views_are_the_whole_field_of_view() -> None:

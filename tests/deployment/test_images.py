@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+import importlib.metadata
 import importlib.util
+import re
+import sys
 import tomllib
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +17,32 @@ from tests.deployment.manifests import CONTAINERS, ROOT, Dockerfile
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PACKAGES = {"lock_broker", "camera_sampler", "world_model_trainer", "dreamer_agent", "ptzjepa", "benchmarks"}
+TORCH_IN_SHARED = ROOT / "shared" / "world_model"
+
+
+def imports(folder: Path) -> Iterator[str]:
+    """The top-level names that a package imports from elsewhere."""
+    for path in folder.rglob("*.py"):
+        if TORCH_IN_SHARED in path.parents and folder != TORCH_IN_SHARED:
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                yield from (alias.name.split(".")[0] for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                yield node.module.split(".")[0]
+
+
+def normal(requirement: str) -> str:
+    return re.split(r"[^A-Za-z0-9._-]", requirement)[0].lower().replace("_", "-")
+
+
+def required(extra: str) -> set[str]:
+    """The distributions that an extra names, itself or through another extra of ours."""
+    found: set[str] = set()
+    for requirement in PROJECT["optional-dependencies"][extra]:
+        own = re.fullmatch(r"ptzjepa\[([\w,]+)\]", requirement)
+        found |= set().union(*map(required, own[1].split(","))) if own else {normal(requirement)}
+    return found
 
 
 def test_every_service_folder_has_a_container() -> None:
@@ -48,3 +80,19 @@ def test_image_runs_as_nobody_in_particular(container: str) -> None:
     assert f"VERSION={PROJECT['version']}" in dockerfile.all("ARG")
     # The entry point runs as PID 1's direct child and gets its signals; a shell in between would swallow them.
     assert isinstance(dockerfile.entrypoint, list)
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_image_installs_what_its_code_imports(container: str) -> None:
+    [extra] = (re.search(r'"\.\[(\w+)\]"', run) for run in Dockerfile.of(container).all("RUN") if '".[' in run)
+    assert extra is not None
+    installed = required(extra[1]) | {normal(requirement) for requirement in PROJECT["dependencies"]}
+    if "fastapi" in installed:
+        installed.add("starlette")  # FastAPI is Starlette with types, and says so
+    folders = [ROOT / "shared", ROOT / Dockerfile.of(container).entrypoint[2]]
+    if "torch" in installed:
+        folders.append(TORCH_IN_SHARED)
+    named = {name for folder in folders for name in imports(folder)} - PACKAGES - {"shared"} - sys.stdlib_module_names
+    providers = importlib.metadata.packages_distributions()
+    missing = {name for name in named if not {normal(found) for found in providers[name]} & installed}
+    assert not missing, f"{container} imports what {extra[1]!r} does not name"

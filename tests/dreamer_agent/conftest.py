@@ -25,7 +25,7 @@ from shared.model_store import ModelStore
 from shared.pose import Pose, PoseLimits
 from shared.redis_client import RedisClients
 from shared.service import Service
-from shared.streams import publish
+from shared.streams import FIELD, publish
 from shared.world_model import WorldModel, WorldModelConfig, save_checkpoint
 from tests.conftest import RedisServer
 from tests.dreamer_agent.worlds import origin
@@ -105,8 +105,12 @@ class System:
         )
         return await self.commit("agent", "ag_00_00", save_policy(one_minded(prefers), card))
 
-    async def publish_views(self, count: int, *, first: int = 0, data: bytes | None = None) -> list[View]:
+    async def publish_views(
+        self, count: int, *, first: int = 0, data: bytes | None = None, together: bool = False
+    ) -> list[View]:
+        """Publish views one after the other, or all in one transaction, so that a reader gets all at once."""
         views = []
+        pipe = self.clients.commands.pipeline(transaction=True)
         for index in range(first, first + count):
             pose = Pose(pan=float(index % 40), tilt=0.0)
             view = View(
@@ -122,8 +126,13 @@ class System:
                 height=32,
             )
             blobs = {View.JPEG: jpeg(index) if data is None else data}
-            await publish(self.clients.commands, StreamName.views(CAMERA), view, blobs, max_length=512)
             views.append(view)
+            if together:
+                fields = {FIELD: view.model_dump_json().encode(), **blobs}
+                pipe.xadd(StreamName.views(CAMERA), fields)
+            else:
+                await publish(self.clients.commands, StreamName.views(CAMERA), view, blobs, max_length=512)
+        await pipe.execute()
         return views
 
     async def publish_dreams(self, dreams: Dreams, *, gone: bool = False, **changes: Any) -> DreamBatch:

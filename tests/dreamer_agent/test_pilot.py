@@ -3,11 +3,12 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from dreamer_agent.pilot import Pilot
-from shared.messages import Command, StreamName
-from shared.streams import look_back
+from dreamer_agent.agents import Mode
+from dreamer_agent.pilot import Pilot, act
+from shared.messages import Command, StreamName, View
+from shared.streams import Received, look_back
 from tests.conftest import RedisServer
-from tests.dreamer_agent.conftest import CAMERA, System, eventually, running, sample
+from tests.dreamer_agent.conftest import CAMERA, System, eventually, jpeg, running, sample
 from tests.support import Process
 
 
@@ -92,6 +93,20 @@ async def test_softmax_moves_are_drawn_and_greedy_ones_are_not(system: System) -
         assert sample(service, "commands_total", mode="greedy") == 0
 
 
+async def test_the_greedy_share_counts_only_as_far_as_the_policy_is_sure(system: System) -> None:
+    await system.commit_world_model()
+    view = Received("1-0", (await system.publish_views(1))[0], {View.JPEG: jpeg(0)})
+    sure, unsure = await system.commit_policy(prefers=11), await system.commit_policy(prefers=None)
+    service = Pilot(system.agent_settings())
+    for version, expected in ((sure, Mode.GREEDY), (unsure, Mode.SAMPLE)):
+        brain = await service._load(version)
+        assert act(brain, view, greedy_share=1.0, daring=0.5)[1] is expected
+    brain = await service._load(sure)
+    assert act(brain, view, greedy_share=0.5, daring=0.2) == (11, Mode.GREEDY)
+    assert act(brain, view, greedy_share=0.5, daring=0.6)[1] is Mode.SAMPLE
+    await service._broker.aclose()
+
+
 async def test_a_view_without_a_picture_does_not_stop_it(system: System) -> None:
     await system.commit_world_model()
     await system.commit_policy(prefers=11)
@@ -142,3 +157,38 @@ async def survive(system: System, redis: RedisServer, broker: Process) -> None:
         await asyncio.to_thread(redis.start)
         await eventually(lambda: "redis" not in service.not_ready, "it noticed again")
         await answered(system, policy_version=2)
+
+
+async def test_a_command_that_redis_does_not_take_is_given_up(own_redis_server: RedisServer, tmp_path: Path) -> None:
+    settings = {"redis_url": own_redis_server.url, "broker_port": "0", "node": "test"}
+    with Process(tmp_path / "broker", "-m", "lock_broker", **settings) as broker:
+        system = System(own_redis_server.url, broker.ready(), tmp_path / "store")
+        await system.commit_world_model()
+        version = await system.commit_policy(prefers=11)
+        view = Received("1-0", (await system.publish_views(1))[0], {View.JPEG: jpeg(0)})
+        service = Pilot(system.agent_settings())
+        brain = await service._load(version)
+        async with system.broker.hold(f"camera/{CAMERA}", holder="test", ttl_ms=5000) as lease:
+            await service._answer(view, brain, 1, lease, system.clients)
+            assert len(await commands(system)) == 1
+            own_redis_server.kill()
+            await service._answer(view, brain, 1, lease, system.clients)
+        assert sample(service, "lost_commands_total") == 1
+        await service._broker.aclose()
+        await system.aclose()
+
+
+async def test_of_several_views_only_the_newest_is_answered(system: System) -> None:
+    await system.commit_world_model()
+    await system.commit_policy(prefers=11)
+    async with running(Pilot(system.agent_settings())):
+        last = await answered(system)
+        views = await system.publish_views(3, together=True)
+        newest = await eventually(lambda: answer_after(system, last), "an answer")
+        assert newest.answers == views[-1].id
+
+
+async def answer_after(system: System, last: Command) -> Command | None:
+    found = await commands(system)
+    place = [command.id for command in found].index(last.id)
+    return found[place + 1] if len(found) > place + 1 else None

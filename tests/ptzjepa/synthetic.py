@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from camera_sampler.simulation.scenes import Scene, open_scene
+from camera_sampler.simulation.scenes import Scene
 from ptzjepa.summary import Identity, summarise
 from ptzjepa.timeline import Timeline
 from shared.actions import DEFAULT_ACTIONS
@@ -164,7 +164,3 @@ def _jpeg(image: np.ndarray[Any, np.dtype[np.uint8]]) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "JPEG", quality=85)
     return buffer.getvalue()
-
-
-def scene_of(panorama: Path | None) -> Scene:
-    return open_scene(panorama, seed=0)

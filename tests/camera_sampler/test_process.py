@@ -1,0 +1,148 @@
+"""``python -m camera_sampler`` as a process: how it starts, what it refuses, how it ends."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+from PIL import Image
+from prometheus_client.parser import text_string_to_metric_families
+from redis import Redis
+
+from shared.messages import StreamName, View
+from shared.streams import FIELD
+from tests.conftest import RedisServer
+from tests.support import REPOSITORY, Process, until
+
+
+@pytest.fixture
+def noise(tmp_path: Path) -> Path:
+    path = tmp_path / "noise.png"
+    Image.effect_noise((256, 128), 90).convert("RGB").save(path)
+    return path
+
+
+@pytest.fixture
+def start(tmp_path: Path, noise: Path) -> Callable[..., Process]:
+    def make(**changes: str) -> Process:
+        settings = {
+            "redis_url": "redis://127.0.0.1:1/0",
+            "panorama": str(noise),
+            "admin_host": "127.0.0.1",
+            "admin_port": "0",
+            "time_scale": "50",
+            "views_per_second": "20",
+        }
+        return Process(tmp_path / "process", "-m", "camera_sampler", **(settings | changes)).start()
+
+    return make
+
+
+def published(server: RedisServer) -> list[View]:
+    with Redis.from_url(server.url, protocol=2) as client:
+        entries = client.xrange(StreamName.views("camera-0"))
+    return [View.model_validate_json(fields[FIELD]) for _, fields in entries]
+
+
+def samples(process: Process) -> dict[str, float]:
+    text = httpx.get(f"{process.url}/metrics").text
+    return {
+        sample.name + "".join(sorted(f" {value}" for value in sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_runs_until_told_to_stop(own_redis_server: RedisServer, start: Callable[..., Process]) -> None:
+    with start(redis_url=own_redis_server.url) as process:
+        process.ready()
+        until(lambda: len(published(own_redis_server)) >= 5)
+        metrics = samples(process)
+        assert metrics["ptz_camera_sampler_ready"] == 1.0
+        assert metrics["ptz_camera_sampler_views_total random-walk"] >= 4.0
+        assert metrics["ptz_camera_sampler_commands_total bad-token"] == 0.0
+        assert metrics["ptz_camera_sampler_rejects_total truncated"] == 0.0
+        process.send(signal.SIGTERM)
+        assert process.wait() == 0
+        assert '"reason": "SIGTERM"' in process.log.splitlines()[-1]
+
+
+def test_outlives_its_redis(own_redis_server: RedisServer, start: Callable[..., Process]) -> None:
+    with start(redis_url=own_redis_server.url) as process:
+        until(lambda: len(published(own_redis_server)) >= 5)
+        own_redis_server.kill()
+        until(lambda: "redis" in httpx.get(f"{process.url}/readyz").json()["missing"])
+        assert httpx.get(f"{process.url}/healthz").status_code == 200
+        own_redis_server.start()
+        process.ready()
+        before = len(published(own_redis_server))
+        until(lambda: len(published(own_redis_server)) >= before + 5)
+        views = list({view.id: view for view in published(own_redis_server)}.values())
+        ids = {view.id for view in views}
+        assert all(view.previous is None or view.previous in ids for view in views)
+        assert process.running.poll() is None
+
+
+def test_stops_while_redis_is_away(start: Callable[..., Process]) -> None:
+    with start() as process:
+        until(lambda: "redis" in httpx.get(f"{process.url}/readyz").json()["missing"])
+        process.send(signal.SIGTERM)
+        assert process.wait() == 0
+
+
+def test_the_generated_scene_is_the_default(own_redis_server: RedisServer, start: Callable[..., Process]) -> None:
+    with start(redis_url=own_redis_server.url, panorama=""):
+        until(lambda: len(published(own_redis_server)) >= 1)
+
+
+def text_file(tmp_path: Path) -> dict[str, str]:
+    path = tmp_path / "notes.txt"
+    path.write_text("not a picture")
+    return {"panorama": str(path)}
+
+
+def bad_table(tmp_path: Path) -> dict[str, str]:
+    path = tmp_path / "actions.json"
+    path.write_text('{"actions": [{"name": "left", "pan": "x"}]}')
+    return {"action_table": str(path)}
+
+
+def originals_on_a_file(tmp_path: Path) -> dict[str, str]:
+    (tmp_path / "file").write_text("")
+    return {"keep_originals": str(tmp_path / "file" / "originals")}
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (text_file, "notes.txt: not an image"),
+        (bad_table, "actions.0.pan"),
+        (originals_on_a_file, "PTZ_KEEP_ORIGINALS"),
+        (lambda _: {"policy": "dance"}, "PTZ_POLICY"),
+        (lambda _: {"redis_url": "http://somewhere"}, "PTZ_REDIS_URL"),
+    ],
+)
+def test_wrong_input_ends_with_one_line_and_exit_code_2(
+    tmp_path: Path, start: Callable[..., Process], settings: Callable[[Path], dict[str, str]], words: str
+) -> None:
+    with start(**settings(tmp_path)) as process:
+        assert process.wait() == 2
+        lines = [line for line in process.log.splitlines() if line.startswith("error: ")]
+        assert len(lines) == 1, process.log
+        assert words in lines[0]
+        assert "Traceback" not in process.log
+
+
+def test_the_sampler_needs_no_torch() -> None:
+    code = "import sys, camera_sampler.service; sys.exit('torch' in sys.modules or 'cv2' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=False).returncode == 0
+
+
+def test_threads_are_limited_before_numpy_is_imported() -> None:
+    code = "import sys, camera_sampler.__main__, camera_sampler.settings; sys.exit('numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=False).returncode == 0
