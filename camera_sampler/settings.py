@@ -18,7 +18,7 @@ PolicyName = Literal["follow", "random-walk", "raster"]
 class SamplerSettings(ServiceSettings):
     """What the sampler needs to know. The camera's speeds and waits are in its own seconds: see ``time_scale``."""
 
-    camera_kind: Literal["simulated"] = "simulated"
+    camera_kind: Literal["simulated"] = Field(default="simulated", description="how the camera is reached")
     policy: PolicyName = Field(default="follow", description="follow: obey an agent, walk at random without one")
     movements: int = Field(default=20, ge=1, le=100_000, description="moves in an episode, after its jump")
     command_seconds: float = Field(default=1.0, gt=0.0, le=60.0, description="longest wait for an agent's command")
@@ -26,8 +26,8 @@ class SamplerSettings(ServiceSettings):
 
     views_per_second: float = Field(default=5.0, gt=0.0, le=1000.0, description="most views a second")
     view_size: int = Field(default=64, ge=16, le=1024, description="side of the published views, in pixels")
-    snapshot_width: int = Field(default=320, ge=16, le=8192)
-    snapshot_height: int = Field(default=180, ge=16, le=8192)
+    snapshot_width: int = Field(default=320, ge=16, le=8192, description="of the camera's own pictures, pixels")
+    snapshot_height: int = Field(default=180, ge=16, le=8192, description="the same")
     snapshot_tries: int = Field(default=5, ge=1, le=100, description="snapshots tried before the view is given up")
     keep_originals: Path | None = Field(default=None, description="directory that gets the untouched snapshots")
     keep_originals_count: int = Field(default=1000, ge=1, description="snapshots kept there; the oldest go first")
@@ -45,11 +45,11 @@ class SamplerSettings(ServiceSettings):
     tilt_speed: float = Field(default=90.0, gt=0.0, le=10_000.0, description="degrees a second")
     zoom_speed: float = Field(default=2.0, gt=0.0, le=1000.0, description="magnification a second")
     settle_seconds: float = Field(default=0.3, ge=0.0, le=60.0, description="wobble after a move")
-    pan_min: float = Field(default=-180.0, ge=-180.0, le=180.0)
-    pan_max: float = Field(default=180.0, ge=-180.0, le=180.0)
-    tilt_min: float = Field(default=-30.0, ge=-90.0, le=90.0)
-    tilt_max: float = Field(default=60.0, ge=-90.0, le=90.0)
-    zoom_max: float = Field(default=3.0, ge=1.0, le=100.0)
+    pan_min: float = Field(default=-180.0, ge=-180.0, le=180.0, description="reach, degrees")
+    pan_max: float = Field(default=180.0, ge=-180.0, le=180.0, description="reach, degrees")
+    tilt_min: float = Field(default=-30.0, ge=-90.0, le=90.0, description="reach, degrees, up is positive")
+    tilt_max: float = Field(default=60.0, ge=-90.0, le=90.0, description="reach, degrees, up is positive")
+    zoom_max: float = Field(default=3.0, ge=1.0, le=100.0, description="reach, magnification")
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

@@ -63,8 +63,10 @@ def common_environment(
         "PTZ_AGENT": "ag_00_00",
         # Several torch processes on two cores: one thread each, or they starve each other.
         "PTZ_THREADS": "1",
-        "PTZ_VIEWS_PER_SECOND": "8",
+        "PTZ_VIEWS_PER_SECOND": "12",
         "PTZ_TIME_SCALE": "20",
+        # Three minutes at this pace are a quarter of a day: light that changes, and slowly enough to follow.
+        "PTZ_DAY_SECONDS": "14400",
         "PTZ_KEEP_ORIGINALS_COUNT": str(KEPT_ORIGINALS),
         "PTZ_COMMIT_SECONDS": f"{pace:g}",
         "PTZ_POLICY_SECONDS": f"{pace / 2:g}",

@@ -75,18 +75,18 @@ class ServiceSettings(BaseSettings):
     camera: Name = Field(default="camera-0", description="name of the camera that this service works for")
     world_model: Name = Field(default="wm_00_00", description="world model to train and to dream from")
     agent: Name = Field(default="ag_00_00", description="agent to train and to steer with")
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, description="seed of every random choice")
 
-    redis_url: str = "redis://127.0.0.1:6379/0"
-    redis_password: SecretStr | None = None
-    broker_url: str = "http://127.0.0.1:8700"
-    broker_token: SecretStr | None = None
+    redis_url: str = Field(default="redis://127.0.0.1:6379/0", description="redis://, rediss:// or unix:// URL")
+    redis_password: SecretStr | None = Field(default=None, description="password of that Redis")
+    broker_url: str = Field(default="http://127.0.0.1:8700", description="address of the lock broker")
+    broker_token: SecretStr | None = Field(default=None, description="bearer token of the lock broker")
     model_store: str = Field(default="runs/model-store", description="directory or fsspec URL of the model store")
 
     admin_host: str = Field(default="0.0.0.0", description="where /healthz, /readyz and /metrics listen")  # noqa: S104
     admin_port: int = Field(default=9100, ge=0, le=65535, description="0 takes a free port")
     admin_port_file: Path | None = Field(default=None, description="file that gets the port really taken")
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="least level logged")
     log_format: Literal["auto", "json", "console"] = Field(default="auto", description="auto: console on a terminal")
 
     views_stream_length: int = Field(default=8192, ge=16, description="views kept in the stream, about")

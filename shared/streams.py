@@ -69,9 +69,9 @@ async def publish(
     return cast(bytes, entry_id).decode()
 
 
-async def look_back(redis: Redis, stream: str, kind: type[M], count: int) -> list[Received[M]]:
-    """Return the newest ``count`` readable messages, oldest first, without consuming any."""
-    entries = cast(list[Entry], await redis.xrevrange(stream, count=count))
+async def look_back(redis: Redis, stream: str, kind: type[M], count: int, *, until: str = "+") -> list[Received[M]]:
+    """Return the newest ``count`` readable messages up to the entry ``until``, oldest first, without consuming any."""
+    entries = cast(list[Entry], await redis.xrevrange(stream, max=until, count=count))
     return _readable(reversed(entries), kind)
 
 
@@ -162,6 +162,14 @@ class Consumer(Generic[M]):
         except ResponseError as error:
             if "BUSYGROUP" not in str(error):
                 raise
+
+    async def delivered_until(self) -> str:
+        """Return the id of the newest entry that the group was given; ``0-0`` for a group that is new."""
+        await self.create_group()
+        for group in await self._clients.commands.xinfo_groups(self._stream):
+            if group["name"] == self._group.encode():
+                return cast(bytes, group["last-delivered-id"]).decode()
+        return "0-0"
 
     async def done(self, received: Sequence[Received[M]]) -> None:
         """Acknowledge messages whose work is finished and remember their ids."""

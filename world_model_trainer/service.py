@@ -60,22 +60,28 @@ class WorldModelTrainer(Service[TrainerSettings]):
         """Take the lease, train under it, and take it again whenever it is lost."""
         try:
             async with self.redis_clients() as clients:
-                await self.redis(lambda: self._remember(clients))
+                consumer = Consumer(
+                    clients,
+                    StreamName.views(self.settings.camera),
+                    View,
+                    group=f"{self.name}.{self.settings.world_model}",
+                    name=self._consumer_name,
+                )
+                await self.redis(lambda: self._remember(consumer, clients))
                 while not self.stopping.is_set():
-                    await self._work_under_lease(clients)
+                    await self._work_under_lease(consumer, clients)
         finally:
             await self._broker.aclose()
 
-    async def _remember(self, clients: RedisClients) -> None:
-        """Fill the replay with what the stream still holds: after a crash nothing has to be seen again."""
-        views = await look_back(
-            clients.commands, StreamName.views(self.settings.camera), View, self.settings.replay_views
-        )
+    async def _remember(self, consumer: Consumer[View], clients: RedisClients) -> None:
+        """Fill the replay with views that were handled before: after a crash nothing has to be seen again."""
+        stream, until = StreamName.views(self.settings.camera), await consumer.delivered_until()
+        views = await look_back(clients.commands, stream, View, self.settings.replay_views, until=until)
         if views:
             await asyncio.to_thread(self._add, views)
             self.log.info("remembered views", views=len(self._replay))
 
-    async def _work_under_lease(self, clients: RedisClients) -> None:
+    async def _work_under_lease(self, consumer: Consumer[View], clients: RedisClients) -> None:
         resource = f"world-model/{self.settings.world_model}"
         try:
             async with self._broker.hold(
@@ -83,7 +89,7 @@ class WorldModelTrainer(Service[TrainerSettings]):
             ) as lease:
                 self.set_ready("lease")
                 self.log.info("lease taken", resource=resource, fencing_token=lease.token)
-                await self._train_under(lease, clients)
+                await self._train_under(lease, consumer, clients)
         except (LeaseHeld, BrokerAway) as error:
             self.set_ready("lease", f"{resource}: {error}")
             await self.pause(1.0)
@@ -92,16 +98,9 @@ class WorldModelTrainer(Service[TrainerSettings]):
         except CommitRefused as error:
             self.log.warning("commit refused; starting again from the head", reason=str(error))
 
-    async def _train_under(self, lease: HeldLease, clients: RedisClients) -> None:
+    async def _train_under(self, lease: HeldLease, consumer: Consumer[View], clients: RedisClients) -> None:
         head = await self._broker.head(self.settings.world_model)
         trainer = await asyncio.to_thread(self._trainer_from, head)
-        consumer = Consumer(
-            clients,
-            StreamName.views(self.settings.camera),
-            View,
-            group=f"{self.name}.{self.settings.world_model}",
-            name=self._consumer_name,
-        )
         last_commit = time.monotonic()
         while not self.stopping.is_set():
             lease.check()

@@ -12,7 +12,7 @@ class TrainerSettings(ServiceSettings):
 
     device: str = Field(default="auto", description="auto, cpu, cuda or cuda:N")
     commit_seconds: float = Field(default=60.0, gt=0.0, description="a new checkpoint this often, if it has learnt")
-    lease_ttl_ms: int = Field(default=30_000, ge=1_000, le=600_000)
+    lease_ttl_ms: int = Field(default=30_000, ge=1_000, le=600_000, description="life of the model's lease")
     replay_views: int = Field(default=6000, ge=64, le=1_000_000, description="views kept in memory to learn from")
     min_views: int = Field(default=64, ge=8, description="views before the first training step")
     replay_ratio: float = Field(

@@ -9,6 +9,9 @@ from torch import Tensor, nn
 
 from shared.world_model.config import WorldModelConfig
 
+CONTRAST_FLOOR = 0.02
+"""Of full scale: contrast below this is not stretched."""
+
 
 @dataclass(frozen=True)
 class Encoding:
@@ -16,6 +19,17 @@ class Encoding:
 
     tokens: Tensor
     embedding: Tensor
+
+
+def normalise_light(images: Tensor) -> Tensor:
+    """Give every picture of ``[B, 3, S, S]`` zero mean and unit contrast by itself.
+
+    A camera works from noon to dusk; without this, views of one place by another light look like another place. The
+    floor keeps the noise of a night sky from becoming its picture.
+    """
+    mean = images.mean(dim=(1, 2, 3), keepdim=True)
+    contrast = images.std(dim=(1, 2, 3), keepdim=True)
+    return (images - mean) / (contrast + CONTRAST_FLOOR)
 
 
 class ConvEncoder(nn.Module):
@@ -41,5 +55,5 @@ class ConvEncoder(nn.Module):
         """Encode ``images [B, 3, S, S]``, uint8 or floats in [0, 1]."""
         if images.dtype == torch.uint8:
             images = images.float().div_(255.0)
-        feature_map = self.stages((images - 0.45) * 4.0)
+        feature_map = self.stages(normalise_light(images))
         return Encoding(feature_map.flatten(2).transpose(1, 2), self.summary(feature_map.flatten(1)))

@@ -37,6 +37,17 @@ def action_features(action: Tensor) -> Tensor:
     return torch.cat([scaled, torch.sign(scaled) * torch.log1p(50.0 * scaled.abs()) / math.log(51.0)], dim=-1)
 
 
+def move_size(pose: Tensor, next_pose: Tensor) -> Tensor:
+    """Return how large the move from ``pose [..., 3]`` to ``next_pose [..., 3]`` is: 0 none, 1 a large one."""
+    turn = (next_pose[..., 0] - pose[..., 0] + 180.0) % 360.0 - 180.0
+    rise = next_pose[..., 1] - pose[..., 1]
+    zoom = torch.log(next_pose[..., 2].clamp_min(1.0) / pose[..., 2].clamp_min(1.0))
+    scale = pose.new_tensor(ACTION_SCALE)
+    squares = (turn / scale[0]).square() + (rise / scale[1]).square() + (zoom / scale[2]).square()
+    # The root has no derivative at zero, and poses are data: nothing flows back through here anyway.
+    return torch.sqrt(squares).detach()
+
+
 def _harmonics(angle: Tensor, count: int) -> Tensor:
     orders = torch.arange(1, count + 1, device=angle.device, dtype=angle.dtype)
     angles = angle.unsqueeze(-1) * orders

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from shared.world_model.config import WorldModelConfig
-from shared.world_model.features import action_features, pose_features
+from shared.world_model.features import action_features, move_size, pose_features
 
 
 class ConditionedBlock(nn.Module):
@@ -36,7 +36,8 @@ class ConditionedBlock(nn.Module):
 class Predictor(nn.Module):
     """Predicts the change of the embedding under a move, and how wrong that prediction will be.
 
-    Untrained it predicts no change, so it starts as copy-last and can only learn away from it.
+    Untrained it predicts no change, so it starts as copy-last and can only learn away from it. However it is trained,
+    no move means no change: the change grows with the size of the move, as the group of rotations has it.
     """
 
     def __init__(self, config: WorldModelConfig) -> None:
@@ -64,4 +65,6 @@ class Predictor(nn.Module):
             state = block(state, condition)
         # The surprise head watches; it must not bend what it watches towards being easy to judge.
         judged = torch.cat([F.layer_norm(state, state.shape[-1:]), condition], dim=-1).detach()
-        return embedding + self.change(F.layer_norm(state, state.shape[-1:])), self.log_error(judged).squeeze(-1)
+        size = 1.0 - torch.exp(-move_size(pose, next_pose))
+        change = size.unsqueeze(-1) * self.change(F.layer_norm(state, state.shape[-1:]))
+        return embedding + change, self.log_error(judged).squeeze(-1)

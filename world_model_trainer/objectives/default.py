@@ -20,9 +20,9 @@ class VicregWeights(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     prediction: float = Field(
-        default=2.0,
+        default=4.0,
         ge=0.0,
-        description="above VICReg's 1: with few views the spread terms alone reward memorising them",
+        description="above VICReg's 1: with few views the spread terms alone reward learning them by heart",
     )
     variance: float = Field(default=1.0, ge=0.0)
     covariance: float = Field(default=0.04, ge=0.0)

@@ -44,6 +44,11 @@ def test_the_tiny_preset_is_tiny() -> None:
     assert parameter_count(WorldModel(WorldModelConfig())) <= 1_500_000
 
 
+def test_a_black_view_is_a_view(model: WorldModel) -> None:
+    embedding = model.encode(torch.zeros(1, 3, 32, 32, dtype=torch.uint8)).embedding
+    assert bool(torch.isfinite(embedding).all())
+
+
 def test_shapes(model: WorldModel) -> None:
     images = torch.randint(0, 256, (5, 3, 32, 32), dtype=torch.uint8)
     encoding = model.encode(images)
@@ -66,6 +71,27 @@ def test_untrained_it_predicts_no_change(model: WorldModel) -> None:
     embedding = torch.randn(4, 16)
     pose = torch.tensor([[10.0, 5.0, 1.0]]).expand(4, 3)
     torch.testing.assert_close(model.predict(embedding, pose, torch.ones(4, 3), pose + 1.0).embedding, embedding)
+
+
+@torch.no_grad()
+def test_no_move_means_no_change_however_it_was_trained(model: WorldModel) -> None:
+    torch.nn.init.normal_(model.predictor.change.weight)
+    embedding = torch.randn(3, 16)
+    pose = torch.tensor([[179.9, 5.0, 1.5]]).expand(3, 3)
+    nothing = torch.zeros(3, 3)
+    assert torch.equal(model.predict(embedding, pose, nothing, pose).embedding, embedding)
+    across = pose + torch.tensor([0.2 - 360.0, 0.0, 0.0])
+    short = (model.predict(embedding, pose, nothing, across).embedding - embedding).norm()
+    far = (model.predict(embedding, pose, nothing, pose + torch.tensor([-40.0, 0.0, 0.0])).embedding - embedding).norm()
+    assert 0.0 < float(short) < 0.2 * float(far), "0.2° across the seam is a small move"
+
+
+@torch.no_grad()
+def test_the_same_place_by_less_light_looks_alike(model: WorldModel) -> None:
+    bright = torch.rand(2, 3, 32, 32)
+    day, dusk = model.encode(bright).embedding, model.encode(0.4 * bright + 0.05).embedding
+    other = model.encode(torch.rand(2, 3, 32, 32)).embedding
+    assert float((day - dusk).norm()) < 0.2 * float((day - other).norm())
 
 
 def test_a_rollout_is_its_steps_in_a_row(model: WorldModel) -> None:
