@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -54,6 +55,8 @@ class WorldModelTrainer(Service[TrainerSettings]):
         self._broker = BrokerClient(settings)
         self._replay = Replay(settings.replay_views, settings.image_size)
         self._progress = Progress(self.metrics)
+        self._unsent: deque[Surprise] = deque(maxlen=SURPRISE_LENGTH)
+        """Measured while Redis was away: a view is measured only once, so its surprise must not get lost."""
         self._consumer_name = f"{self.name}-{settings.node}"
 
     async def run(self) -> None:
@@ -153,11 +156,9 @@ class WorldModelTrainer(Service[TrainerSettings]):
         try:
             received = await consumer.read(count=256, block_ms=block_ms)
             if received:
-                messages = await asyncio.to_thread(self._learn_of, trainer, received)
-                stream = StreamName.surprise(self.settings.camera)
-                for message in messages:
-                    await publish(clients.commands, stream, message, max_length=SURPRISE_LENGTH)
-                await consumer.done(received)
+                self._unsent.extend(await asyncio.to_thread(self._learn_of, trainer, received))
+            await self._publish_surprise(clients)
+            await consumer.done(received)
             progress = self._progress.report(self.settings.world_model, source=self._consumer_name)
             if progress is not None:
                 await self._publish_progress(clients, progress)
@@ -166,6 +167,12 @@ class WorldModelTrainer(Service[TrainerSettings]):
             # What was read and not acknowledged comes again; learning goes on meanwhile.
             self.set_ready("redis", f"{type(error).__name__}")
             await self.pause(0.5)
+
+    async def _publish_surprise(self, clients: RedisClients) -> None:
+        stream = StreamName.surprise(self.settings.camera)
+        while self._unsent:
+            await publish(clients.commands, stream, self._unsent[0], max_length=SURPRISE_LENGTH)
+            self._unsent.popleft()
 
     async def _publish_progress(self, clients: RedisClients, progress: TrainingProgress) -> None:
         await publish(clients.commands, StreamName.PROGRESS, progress, max_length=PROGRESS_LENGTH)
