@@ -81,7 +81,10 @@ def up(
     out: Out = Path("runs/up"),
     broker_port: BrokerPort = 0,
 ) -> None:
-    """Run everything until Ctrl-C, then write a summary and a report."""
+    """Run everything until Ctrl-C, then write a summary and a report.
+
+    Started again, it goes on from what it had learnt.
+    """
     _run(RunOptions("up", out, panorama, None, seed, broker_port))
 
 

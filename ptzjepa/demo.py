@@ -43,13 +43,15 @@ def run(options: RunOptions, console: Console) -> int:
     port = check_inputs(options, os.environ)
     directory = RunDirectory(options.out)
     with (
-        directory.claimed([*services.START_ORDER, OWN_LOG]) as used_before,
+        directory.claimed([*services.START_ORDER, OWN_LOG], keep_state=options.lasting) as used_before,
         _log_to(directory.log_of(OWN_LOG)),
     ):
         if used_before:
-            console.print(f"{directory.root} held a former run: its state, logs and report are removed", soft_wrap=True)
+            gone = "going on from its state" if options.lasting else "its state, logs and report are removed"
+            console.print(f"{directory.root} held a former run: {gone}", soft_wrap=True)
         try:
-            return asyncio.run(Run(options, directory, port, console).go())
+            goes_on = used_before and options.lasting
+            return asyncio.run(Run(options, directory, port, console, goes_on=goes_on).go())
         except StartFailed as error:
             print(f"error: {error}", file=sys.stderr)
             return EXIT_FAULT
@@ -58,8 +60,12 @@ def run(options: RunOptions, console: Console) -> int:
 class Run:
     """One run from its first process to its report."""
 
-    def __init__(self, options: RunOptions, directory: RunDirectory, port: int, console: Console) -> None:
+    def __init__(
+        self, options: RunOptions, directory: RunDirectory, port: int, console: Console, *, goes_on: bool = False
+    ) -> None:
         self._options, self._directory, self._console = options, directory, console
+        self._goes_on = goes_on
+        """The streams hold a former run's messages, which are not this one's."""
         self._table = services.build(options, directory, port, os.environ)
         self._settings = ServiceSettings.from_environment(
             redis_url=self._table.environment[services.REDIS_URL],
@@ -79,7 +85,7 @@ class Run:
         """Run until the time is up, the user interrupts, or a service gives up. Returns the exit code."""
         structlog.get_logger().info("run", command=self._options.as_typed, pid=os.getpid())
         self._heed_signals()
-        start = "$" if self._table.external_redis else "0-0"
+        start = "$" if self._table.external_redis or self._goes_on else "0-0"
         async with Recorder(self._settings, self._timeline, start=start) as recorder:
             try:
                 with Display(self._console, self._options.seconds) as display:
@@ -148,7 +154,7 @@ class Run:
 
         write_report(self._directory, self._timeline, summary, self._options.panorama)
         self._print(summary)
-        if self._options.minutes is None:
+        if self._options.lasting:
             # Nobody said how long it should last, so only what went wrong counts.
             clean = all(summary["checks"][name]["ok"] for name in ("services_exit", "gave_up"))
             return EXIT_OK if clean else EXIT_FAULT

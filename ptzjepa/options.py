@@ -18,6 +18,11 @@ class RunOptions:
     broker_port: int = 0
 
     @property
+    def lasting(self) -> bool:
+        """Whether the run has no end of its own; then it goes on from what a former one learnt."""
+        return self.minutes is None
+
+    @property
     def seconds(self) -> float | None:
         """How long the run lasts, in seconds."""
         return None if self.minutes is None else self.minutes * 60.0

@@ -18,7 +18,7 @@ from pathlib import Path
 from shared.errors import UserError
 
 MARKER = ".ptzjepa-run"
-MARKER_TEXT = "ptzjepa keeps runs here; the next one removes state/ and overwrites its own other files\n"
+MARKER_TEXT = "ptzjepa keeps runs here; the next demo removes state/, and any run overwrites its own other files\n"
 SPACE_NEEDED = 512 * 1024 * 1024
 """Bytes that must be free: pictures, checkpoints, dreams and Redis' file of a long demo, twice over."""
 
@@ -44,11 +44,12 @@ class RunDirectory:
         return self.logs / f"{service}.log"
 
     @contextlib.contextmanager
-    def claimed(self, services: Iterable[str]) -> Iterator[bool]:
-        """Own the directory, emptied of a former run's state; yields whether there was one.
+    def claimed(self, services: Iterable[str], *, keep_state: bool = False) -> Iterator[bool]:
+        """Own the directory; yields whether a former run used it.
 
-        ``services`` names the log files that are ours. Raises ``UserError`` where the directory can't be made or
-        written, is in use, has no space, or holds others' files.
+        A former run's state (what was learnt, the streams) is removed unless ``keep_state``; its summary, report and
+        logs always are. ``services`` names the log files that are ours. Raises ``UserError`` where the directory can't
+        be made or written, is in use, has no space, or holds others' files.
         """
         with contextlib.ExitStack() as stack:
             try:
@@ -57,7 +58,7 @@ class RunDirectory:
                 if not ours:
                     self._refuse_others_files()
                 self.marker.write_text(MARKER_TEXT, encoding="utf-8")
-                self._start_fresh(services)
+                self._start_fresh(services, keep_state=keep_state)
             except OSError as error:
                 raise UserError(_cannot_write(self.root, error)) from error
             yield ours
@@ -91,9 +92,11 @@ class RunDirectory:
                     f"{path} is there already and no run of ptzjepa made it: move it away, or give another --out"
                 )
 
-    def _start_fresh(self, services: Iterable[str]) -> None:
-        if self.state.exists():
-            shutil.rmtree(self.state)
+    def _start_fresh(self, services: Iterable[str], *, keep_state: bool) -> None:
+        # The ports of a former run are somebody else's by now.
+        stale = self.ports if keep_state else self.state
+        if stale.exists():
+            shutil.rmtree(stale)
         for path in (self.summary, self.report, *(self.log_of(name) for name in services)):
             path.unlink(missing_ok=True)
         for path in (self.logs, self.redis, self.store, self.originals, self.ports):

@@ -33,7 +33,7 @@ MARKS = {
 class Demo:
     """A ``ptzjepa`` process whose output is read from a file while it runs."""
 
-    def __init__(self, folder: Path, *arguments: str) -> None:
+    def __init__(self, folder: Path, *arguments: str, **settings: str) -> None:
         self.out, self.output = folder / "run", folder / "output.txt"
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PTZ_")}
         with self.output.open("w") as file:
@@ -42,7 +42,7 @@ class Demo:
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 cwd=ROOT,
-                env={**environment, "PYTHONUNBUFFERED": "1"},
+                env={**environment, **settings, "PYTHONUNBUFFERED": "1"},
             )
 
     def said(self) -> str:
@@ -81,8 +81,8 @@ class Demo:
 def start(tmp_path: Path) -> Iterator[Callable[..., Demo]]:
     demos: list[Demo] = []
 
-    def begin(*arguments: str) -> Demo:
-        demos.append(Demo(tmp_path, *arguments))
+    def begin(*arguments: str, **settings: str) -> Demo:
+        demos.append(Demo(tmp_path, *arguments, **settings))
         return demos[-1]
 
     yield begin
@@ -145,6 +145,29 @@ def test_ctrl_c_during_the_start(start: Callable[..., Demo]) -> None:
     assert "Traceback" not in demo.said()
     assert demo.summary()["interrupted"] is True
     assert not [child for child in children if child.is_running()]
+
+
+def test_up_goes_on_from_what_it_had_learnt(start: Callable[..., Demo]) -> None:
+    def trainer_said(words: str) -> bool:
+        log = demo.out / "logs" / "world-model-trainer.log"
+        return log.exists() and words in log.read_text()
+
+    demo = start("up", PTZ_COMMIT_SECONDS="2")
+    assert demo.wait_for(lambda: trainer_said("checkpoint committed"), 90), demo.said()
+    demo.process.send_signal(signal.SIGINT)
+    assert demo.process.wait(timeout=60) == 0, demo.said()
+    before = demo.summary()["world_model"]
+    demo = start("up", PTZ_COMMIT_SECONDS="2")
+    assert demo.wait_for(lambda: trainer_said("world model loaded"), 60), demo.said()
+    assert demo.wait_for(lambda: trainer_said("checkpoint committed"), 60), demo.said()
+    assert "going on from its state" in demo.said()
+    demo.process.send_signal(signal.SIGINT)
+    assert demo.process.wait(timeout=60) == 0, demo.said()
+    after = demo.summary()["world_model"]
+    assert isinstance(before, dict)
+    assert isinstance(after, dict)
+    assert after["checkpoints"] > before["checkpoints"]
+    assert after["training_steps"] > before["training_steps"]
 
 
 def test_killing_the_parent_leaves_no_service_behind(start: Callable[..., Demo]) -> None:

@@ -34,6 +34,18 @@ def test_a_new_run_starts_fresh_and_leaves_others_files_alone(tmp_path: Path) ->
         assert directory.redis.is_dir()
 
 
+def test_a_lasting_run_goes_on_from_the_state(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path / "run")
+    with directory.claimed(SERVICES):
+        (directory.store / "weights").write_text("x")
+        (directory.ports / "redis.port").write_text("1")
+        directory.summary.write_text("{}")
+    with directory.claimed(SERVICES, keep_state=True) as used_before:
+        assert used_before
+        assert contents(directory.root) == [".ptzjepa-run", "state/model-store/weights"]
+        assert directory.ports.is_dir()
+
+
 @pytest.mark.parametrize("name", ["state", "logs", "summary.json", "report.html"])
 def test_files_that_no_run_made_are_never_touched(tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir()
