@@ -16,6 +16,7 @@ from camera_sampler.cameras import Camera, CameraError, open_camera
 from camera_sampler.looking import ANSWER_SECONDS, Look, Looker, NoView
 from camera_sampler.outbox import DIRECT_SECONDS, Outbox
 from camera_sampler.policies import own_policy
+from camera_sampler.reporting import Reports
 from camera_sampler.settings import SamplerSettings
 from camera_sampler.snapshots import BADNESS, Originals, training_jpeg
 from camera_sampler.steering import OUTCOMES, Steering
@@ -60,6 +61,7 @@ class CameraSampler(Service[SamplerSettings]):
         self._agent_steers = False
         self._make_metrics()
         self._outbox = Outbox(self)
+        self._reports = Reports(self)
 
     def _make_metrics(self) -> None:
         metrics = self.metrics
@@ -94,7 +96,7 @@ class CameraSampler(Service[SamplerSettings]):
         """Look through ``camera`` until told to stop."""
         steering = Steering(clients, self.settings.camera, self._actions, self._commands)
         looker = Looker(camera, self.settings, self._rejects, self._settle)
-        async with self._outbox.open(clients), asyncio.TaskGroup() as group:
+        async with self._outbox.open(clients), self._reports.open(), asyncio.TaskGroup() as group:
             limits = await self.outlast(camera.limits, part="camera", away=_CAMERA_AWAY)
             connecting = group.create_task(self.redis(lambda: self._connect(clients, steering)))
             # With a spool the camera looks without Redis, too; where Redis is there, no answer to a view is missed.
@@ -102,6 +104,7 @@ class CameraSampler(Service[SamplerSettings]):
             background = [
                 group.create_task(self._listen(connecting, steering)),
                 group.create_task(self._outbox.replay()),
+                group.create_task(self._reports.run(clients)),
             ]
             while limits is not None and not self.stopping.is_set():
                 choice = await self._choose(steering, limits)
@@ -214,6 +217,7 @@ class CameraSampler(Service[SamplerSettings]):
         self._last = view if await self._outbox.send(view, jpeg) else None
         if self._last:
             self._note_view(view)
+            self._reports.note(view, look.picture.data)
 
     async def _keep_original(self, view_id: str, look: Look) -> str | None:
         if self._originals is None:
