@@ -66,6 +66,18 @@ def test_an_episode_too_large_by_itself_is_given_up_whole(tmp_path: Path) -> Non
     harness.spool.close()
 
 
+def test_what_arrived_late_takes_no_newer_view_along(tmp_path: Path) -> None:
+    harness = Harness(tmp_path / "camera-0.sqlite3", most_bytes=cost(len(JPEG) + 700))
+    harness.spool.append(a_view("a"), JPEG)
+    on_its_way = harness.spool.oldest(1)
+    newer = a_view("b")
+    assert harness.spool.append(newer, JPEG), "in place of the first"
+    harness.spool.remove(on_its_way)
+    assert harness.ids() == [newer.id]
+    assert (harness.spool.views, harness.spool.size) == (1, on_its_way[0].cost)
+    harness.spool.close()
+
+
 def test_what_is_too_old_goes(harness: Harness) -> None:
     harness.spool.append(a_view("a"), JPEG)
     harness.now += 60.0
