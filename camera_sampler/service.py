@@ -14,16 +14,17 @@ from typing import ClassVar
 
 from camera_sampler.cameras import Camera, CameraError, open_camera
 from camera_sampler.looking import ANSWER_SECONDS, Look, Looker, NoView
+from camera_sampler.outbox import DIRECT_SECONDS, Outbox
 from camera_sampler.policies import own_policy
+from camera_sampler.reporting import Reports
 from camera_sampler.settings import SamplerSettings
 from camera_sampler.snapshots import BADNESS, Originals, training_jpeg
 from camera_sampler.steering import OUTCOMES, Steering
 from shared.actions import Action
-from shared.messages import Command, StreamName, View, new_id
+from shared.messages import Command, View, new_id
 from shared.pose import PoseLimits
-from shared.redis_client import REDIS_AWAY, RedisClients
+from shared.redis_client import RedisClients
 from shared.service import Service
-from shared.streams import publish
 
 AGENT = "agent"
 _CAMERA_AWAY = (CameraError, NoView, TimeoutError)
@@ -59,18 +60,18 @@ class CameraSampler(Service[SamplerSettings]):
         """What a move has taken lately, standing still included."""
         self._agent_steers = False
         self._make_metrics()
+        self._outbox = Outbox(self)
+        self._reports = Reports(self)
 
     def _make_metrics(self) -> None:
         metrics = self.metrics
-        self._views = metrics.counter("views", "Views published, by who chose the move", ("policy",))
+        self._views = metrics.counter("views", "Views published or spooled, by who chose the move", ("policy",))
         self._rejects = metrics.counter("rejects", "Snapshots rejected, by reason", ("kind",))
         self._commands = metrics.counter("commands", "Commands read, by what became of them", ("outcome",))
         self._fallbacks = metrics.counter("fallbacks", "Moves chosen by the own policy because no agent answered")
         self._settle = metrics.histogram("settle_seconds", "From a move to standing still", buckets=_SECONDS)
         self._unsettled = metrics.counter("unsettled", "Views taken although the camera did not stand still")
         self._episodes = metrics.counter("episodes", "Episodes begun")
-        self._publish = metrics.histogram("publish_seconds", "From a verified view to its place in the stream")
-        self._publish_waits = metrics.counter("publish_waits", "Views that had to wait for Redis")
         self._originals_lost = metrics.counter("originals_lost", "Snapshots that could not be kept")
         self._steering_gauge = metrics.gauge("steering", "1 while an agent steers the camera")
         self._pose_gauge = metrics.gauge("pose", "Where the last view was taken", ("axis",))
@@ -93,29 +94,38 @@ class CameraSampler(Service[SamplerSettings]):
 
     async def sample(self, camera: Camera, clients: RedisClients) -> None:
         """Look through ``camera`` until told to stop."""
-        limits = await self.outlast(camera.limits, part="camera", away=_CAMERA_AWAY)
         steering = Steering(clients, self.settings.camera, self._actions, self._commands)
-        if limits is None or (await self.redis(lambda: self._connect(clients, steering))) is None:
-            return
         looker = Looker(camera, self.settings, self._rejects, self._settle)
-        async with asyncio.TaskGroup() as group:
-            listening = group.create_task(steering.listen()) if self.settings.policy == "follow" else None
-            while not self.stopping.is_set():
+        async with self._outbox.open(clients), self._reports.open(), asyncio.TaskGroup() as group:
+            limits = await self.outlast(camera.limits, part="camera", away=_CAMERA_AWAY)
+            connecting = group.create_task(self.redis(lambda: self._connect(clients, steering)))
+            # With a spool the camera looks without Redis, too; where Redis is there, no answer to a view is missed.
+            await asyncio.wait({connecting}, timeout=DIRECT_SECONDS if self._outbox.spools else None)
+            background = [
+                group.create_task(self._listen(connecting, steering)),
+                group.create_task(self._outbox.replay()),
+                group.create_task(self._reports.run(clients)),
+            ]
+            while limits is not None and not self.stopping.is_set():
                 choice = await self._choose(steering, limits)
                 look = None if self.stopping.is_set() else await self._move_and_look(camera, looker, choice, limits)
                 if look is not None:
-                    await self._publish_view(clients, steering, choice, look, limits)
-            if listening:
-                listening.cancel()
+                    await self._publish_view(steering, choice, look, limits)
+            for task in (connecting, *background):
+                task.cancel()
 
     async def _connect(self, clients: RedisClients, steering: Steering) -> bool:
         await clients.commands.ping()
         await steering.open()
         return True
 
+    async def _listen(self, connecting: asyncio.Task[bool | None], steering: Steering) -> None:
+        if await connecting and self.settings.policy == "follow":
+            await steering.listen()
+
     async def _choose(self, steering: Steering, limits: PoseLimits) -> Choice:
         last = self._last
-        if last is None or last.step >= self.settings.movements:
+        if last is None or last.step >= self.settings.movements or self._outbox.lost(last.episode):
             self._last = None
             return Choice(None, self._policy.name)
         if self.settings.policy == "follow":
@@ -178,9 +188,7 @@ class CameraSampler(Service[SamplerSettings]):
         # A late view moves the schedule; it is not made up for by a burst.
         self._due = max(self._due, now) + 1.0 / self.settings.views_per_second
 
-    async def _publish_view(
-        self, clients: RedisClients, steering: Steering, choice: Choice, look: Look, limits: PoseLimits
-    ) -> None:
+    async def _publish_view(self, steering: Steering, choice: Choice, look: Look, limits: PoseLimits) -> None:
         settings, previous = self.settings, self._last if choice.action is not None else None
         view_id = new_id()
         original = await self._keep_original(view_id, look)
@@ -205,37 +213,11 @@ class CameraSampler(Service[SamplerSettings]):
             original=original,
         )
         steering.expect(view.id)
-        if await self._send(clients, view, jpeg):
-            self._last = view
+        # A view that is lost breaks the chain: an episode must begin.
+        self._last = view if await self._outbox.send(view, jpeg) else None
+        if self._last:
             self._note_view(view)
-
-    async def _send(self, clients: RedisClients, view: View, jpeg: bytes) -> bool:
-        """Publish a view, waiting for Redis as long as it takes; False when told to stop before it could be sent."""
-        attempts = 0
-
-        async def attempt() -> str:
-            nonlocal attempts
-            attempts += 1
-            # The same view with the same id each time: an attempt whose answer was lost does no harm.
-            return await publish(
-                clients.commands,
-                StreamName.views(view.camera),
-                view,
-                {View.JPEG: jpeg},
-                max_length=self.settings.views_stream_length,
-            )
-
-        began = time.monotonic()
-        if self.stopping.is_set():
-            # The view in hand is worth one try, but no wait.
-            with contextlib.suppress(*REDIS_AWAY):
-                return bool(await attempt())
-            return False
-        sent = await self.redis(attempt)
-        self._publish.observe(time.monotonic() - began)
-        if attempts > 1:
-            self._publish_waits.inc()
-        return sent is not None
+            self._reports.note(view, look.picture.data)
 
     async def _keep_original(self, view_id: str, look: Look) -> str | None:
         if self._originals is None:

@@ -32,6 +32,18 @@ class SamplerSettings(ServiceSettings):
     keep_originals: Path | None = Field(default=None, description="directory that gets the untouched snapshots")
     keep_originals_count: int = Field(default=1000, ge=1, description="snapshots kept there; the oldest go first")
 
+    spool: Path | None = Field(default=None, description="directory that keeps views while Redis is away")
+    spool_bytes: int = Field(
+        default=256 * 2**20, ge=2**16, description="most bytes there; the oldest episodes go first"
+    )
+    spool_seconds: float = Field(default=86_400.0, gt=0.0, le=1e9, description="longest that views wait there")
+
+    waggle: Literal["off", "on"] = Field(default="off", description="report to a Waggle node by pywaggle")
+    waggle_seconds: float = Field(default=30.0, ge=0.1, le=86_400.0, description="between two reports")
+    waggle_upload_seconds: float | None = Field(
+        default=None, ge=0.1, le=1e9, description="least time between two uploaded snapshots; without it none is"
+    )
+
     stable_polls: int = Field(default=3, ge=2, le=100, description="equal pose readings in a row that mean: it stands")
     stable_degrees: float = Field(default=0.02, gt=0.0, le=10.0, description="what counts as equal, in degrees")
     stable_zoom: float = Field(default=0.01, gt=0.0, le=1.0, description="what counts as equal, in magnification")

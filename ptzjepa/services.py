@@ -28,7 +28,7 @@ KEPT_ORIGINALS = 2000
 
 # Names a place or a port of this very run: two runs that differ in nothing else are the same configuration.
 _PLACES = frozenset(
-    {REDIS_URL, BROKER_URL, "PTZ_MODEL_STORE", "PTZ_KEEP_ORIGINALS", "PTZ_PANORAMA", "PTZ_NODE"}
+    {REDIS_URL, BROKER_URL, "PTZ_MODEL_STORE", "PTZ_KEEP_ORIGINALS", "PTZ_SPOOL", "PTZ_PANORAMA", "PTZ_NODE"}
     | {"PTZ_BROKER_HOST", "PTZ_BROKER_PORT", "PTZ_ADMIN_PORT_FILE", "PTZ_LOG_LEVEL"}
 )
 _SECRETS = ("PASSWORD", "TOKEN", "SECRET")
@@ -77,6 +77,7 @@ def common_environment(
         REDIS_URL: environ.get(REDIS_URL) or redis_url(directory.redis),
         BROKER_URL: f"http://127.0.0.1:{broker_port}",
         "PTZ_KEEP_ORIGINALS": str(directory.originals),
+        "PTZ_SPOOL": str(directory.spool),
         SEED: str(options.seed),
         "PTZ_ADMIN_HOST": "127.0.0.1",
         "PTZ_ADMIN_PORT": "0",

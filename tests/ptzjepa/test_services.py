@@ -36,6 +36,7 @@ def test_the_environment_is_what_the_services_read(tmp_path: Path, monkeypatch: 
     sampler = SamplerSettings.from_environment()
     assert (sampler.views_per_second, sampler.time_scale, sampler.threads, sampler.seed) == (12.0, 20.0, 1, 5)
     assert sampler.keep_originals == RunDirectory(tmp_path).originals
+    assert sampler.spool == RunDirectory(tmp_path).spool
     assert TrainerSettings.from_environment().commit_seconds == 20.0
 
 
