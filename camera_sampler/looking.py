@@ -41,6 +41,8 @@ class Looker:
     def __init__(self, camera: Camera, settings: SamplerSettings, rejects: Counter, settle: Histogram) -> None:
         self._camera, self._settings = camera, settings
         self._rejects, self._settle = rejects, settle
+        self._size = settings.settled_size
+        """What every snapshot must measure; that of the first one where nobody said it."""
         self._log = structlog.get_logger()
 
     async def stand_still(self) -> bool:
@@ -61,7 +63,6 @@ class Looker:
     async def look(self, settled: bool) -> Look:
         """Take a verified snapshot with the poses before and after it; try again, later each time, until ``NoView``."""
         delay = _FIRST_BACK_OFF
-        kind: str
         for attempt in range(self._settings.snapshot_tries):
             if attempt:
                 await asyncio.sleep(delay)
@@ -69,11 +70,11 @@ class Looker:
             try:
                 return await self._look_once(settled)
             except BadSnapshot as error:
-                kind, reason = error.kind, str(error)
-            except (CameraError, TimeoutError) as error:
-                kind, reason = "no-answer", f"{type(error).__name__}: {error}"
-            self._rejects.labels(kind).inc()
-            self._log.warning("snapshot rejected", kind=kind, reason=reason[:200], attempt=attempt + 1)
+                self._rejects.labels(error.kind).inc()
+                self._log.warning("snapshot rejected", kind=error.kind, reason=str(error)[:200], attempt=attempt + 1)
+            except (CameraError, TimeoutError):  # the camera's own errors are said where they are counted by kind
+                self._rejects.labels("no-answer").inc()
+        self._size = self._settings.settled_size
         raise NoView(f"no verified snapshot in {self._settings.snapshot_tries} tries")
 
     async def pose(self) -> Pose:
@@ -89,8 +90,8 @@ class Looker:
         async with asyncio.timeout(ANSWER_SECONDS):
             snapshot = await self._camera.snapshot()
         after = await self.pose()
-        size = (self._settings.snapshot_width, self._settings.snapshot_height)
-        picture = await asyncio.to_thread(verify, snapshot.data, size)
+        picture = await asyncio.to_thread(verify, snapshot.data, self._size)
+        self._size = self._size or picture.image.size
         return Look(picture, snapshot, before, after, settled and self._same(before, after))
 
     def _same(self, first: Pose, second: Pose) -> bool:
