@@ -50,7 +50,7 @@ class Reply:
 
 @dataclass(frozen=True)
 class Behaviour:
-    """How the emulator misbehaves in seconds: between two bytes of a slow body, off during a reboot, starting after."""
+    """Seconds: between two bytes of a slow answer, of silence, away during a reboot, and starting after it."""
 
     drip: float = 0.2
     hang: float = 30.0
@@ -186,7 +186,7 @@ class Emulator(ABC):
         if fault == "cut":
             body = body[: len(body) // 2]
         if fault == "slow":
-            await self._drip(head, body or b"\0", writer)
+            await self._drip(head + body, writer)
             return False
         writer.write(head + body)
         await writer.drain()
@@ -213,9 +213,8 @@ class Emulator(ABC):
         challenge = ("WWW-Authenticate", self.gate.challenge(stale=stale))
         return Reply(401, body, "text/html", "Unauthorized", (challenge,))
 
-    async def _drip(self, head: bytes, body: bytes, writer: asyncio.StreamWriter) -> None:
-        writer.write(head)
-        for byte in body:
+    async def _drip(self, data: bytes, writer: asyncio.StreamWriter) -> None:
+        for byte in data:
             writer.write(bytes([byte]))
             await writer.drain()
             await asyncio.sleep(self.behaviour.drip)
