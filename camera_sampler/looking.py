@@ -11,6 +11,7 @@ import structlog
 from prometheus_client import Counter, Histogram
 
 from camera_sampler.cameras import Camera, CameraError, Snapshot
+from camera_sampler.freshness import Freshness
 from camera_sampler.settings import SamplerSettings
 from camera_sampler.snapshots import BadSnapshot, Verified, verify
 from shared.pose import Pose
@@ -43,6 +44,7 @@ class Looker:
         self._rejects, self._settle = rejects, settle
         self._size = settings.settled_size
         """What every snapshot must measure; that of the first one where nobody said it."""
+        self._freshness = Freshness(settings.stable_degrees, settings.stable_zoom)
         self._log = structlog.get_logger()
 
     async def stand_still(self) -> bool:
@@ -72,9 +74,14 @@ class Looker:
             except BadSnapshot as error:
                 self._rejects.labels(error.kind).inc()
                 self._log.warning("snapshot rejected", kind=error.kind, reason=str(error)[:200], attempt=attempt + 1)
-            except (CameraError, TimeoutError):  # the camera's own errors are said where they are counted by kind
+            except (CameraError, TimeoutError) as error:
                 self._rejects.labels("no-answer").inc()
+                # The camera's own errors are said where they are counted by kind, once each.
+                if isinstance(error, TimeoutError):
+                    self._log.warning("snapshot rejected", kind="no-answer", reason="no answer", attempt=attempt + 1)
+        # What was learned from pictures that came before may no longer hold, after a reboot for one.
         self._size = self._settings.settled_size
+        self._freshness.forget()
         raise NoView(f"no verified snapshot in {self._settings.snapshot_tries} tries")
 
     async def pose(self) -> Pose:
@@ -91,6 +98,7 @@ class Looker:
             snapshot = await self._camera.snapshot()
         after = await self.pose()
         picture = await asyncio.to_thread(verify, snapshot.data, self._size)
+        self._freshness.check(picture, after, snapshot.taken_at)
         self._size = self._size or picture.image.size
         return Look(picture, snapshot, before, after, settled and self._same(before, after))
 
