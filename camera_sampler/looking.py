@@ -11,6 +11,7 @@ import structlog
 from prometheus_client import Counter, Histogram
 
 from camera_sampler.cameras import Camera, CameraError, Snapshot
+from camera_sampler.freshness import Freshness
 from camera_sampler.settings import SamplerSettings
 from camera_sampler.snapshots import BadSnapshot, Verified, verify
 from shared.pose import Pose
@@ -41,6 +42,9 @@ class Looker:
     def __init__(self, camera: Camera, settings: SamplerSettings, rejects: Counter, settle: Histogram) -> None:
         self._camera, self._settings = camera, settings
         self._rejects, self._settle = rejects, settle
+        self._size = settings.settled_size
+        """What every snapshot must measure; that of the first one where nobody said it."""
+        self._freshness = Freshness(settings.stable_degrees, settings.stable_zoom)
         self._log = structlog.get_logger()
 
     async def stand_still(self) -> bool:
@@ -61,7 +65,6 @@ class Looker:
     async def look(self, settled: bool) -> Look:
         """Take a verified snapshot with the poses before and after it; try again, later each time, until ``NoView``."""
         delay = _FIRST_BACK_OFF
-        kind: str
         for attempt in range(self._settings.snapshot_tries):
             if attempt:
                 await asyncio.sleep(delay)
@@ -69,11 +72,16 @@ class Looker:
             try:
                 return await self._look_once(settled)
             except BadSnapshot as error:
-                kind, reason = error.kind, str(error)
+                self._rejects.labels(error.kind).inc()
+                self._log.warning("snapshot rejected", kind=error.kind, reason=str(error)[:200], attempt=attempt + 1)
             except (CameraError, TimeoutError) as error:
-                kind, reason = "no-answer", f"{type(error).__name__}: {error}"
-            self._rejects.labels(kind).inc()
-            self._log.warning("snapshot rejected", kind=kind, reason=reason[:200], attempt=attempt + 1)
+                self._rejects.labels("no-answer").inc()
+                # The camera's own errors are said where they are counted by kind, once each.
+                if isinstance(error, TimeoutError):
+                    self._log.warning("snapshot rejected", kind="no-answer", reason="no answer", attempt=attempt + 1)
+        # What was learned from pictures that came before may no longer hold, after a reboot for one.
+        self._size = self._settings.settled_size
+        self._freshness.forget()
         raise NoView(f"no verified snapshot in {self._settings.snapshot_tries} tries")
 
     async def pose(self) -> Pose:
@@ -89,8 +97,9 @@ class Looker:
         async with asyncio.timeout(ANSWER_SECONDS):
             snapshot = await self._camera.snapshot()
         after = await self.pose()
-        size = (self._settings.snapshot_width, self._settings.snapshot_height)
-        picture = await asyncio.to_thread(verify, snapshot.data, size)
+        picture = await asyncio.to_thread(verify, snapshot.data, self._size)
+        self._freshness.check(picture, after, snapshot.taken_at)
+        self._size = self._size or picture.image.size
         return Look(picture, snapshot, before, after, settled and self._same(before, after))
 
     def _same(self, first: Pose, second: Pose) -> bool:

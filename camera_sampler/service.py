@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from camera_sampler.cameras import Camera, CameraError, open_camera
+from camera_sampler.cameras.watched import WatchedCamera
 from camera_sampler.looking import ANSWER_SECONDS, Look, Looker, NoView
 from camera_sampler.outbox import DIRECT_SECONDS, Outbox
 from camera_sampler.policies import own_policy
@@ -28,6 +29,7 @@ from shared.service import Service
 
 AGENT = "agent"
 _CAMERA_AWAY = (CameraError, NoView, TimeoutError)
+_FIRST_BACK_OFF, _LONGEST_BACK_OFF = 0.5, 30.0
 _SMOOTHING = 0.2
 _SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
@@ -58,6 +60,8 @@ class CameraSampler(Service[SamplerSettings]):
         self._due = 0.0
         self._move_seconds = 0.0
         """What a move has taken lately, standing still included."""
+        self._back_off = _FIRST_BACK_OFF
+        """How long to leave a camera alone that failed; it grows while it fails."""
         self._agent_steers = False
         self._make_metrics()
         self._outbox = Outbox(self)
@@ -67,6 +71,7 @@ class CameraSampler(Service[SamplerSettings]):
         metrics = self.metrics
         self._views = metrics.counter("views", "Views published or spooled, by who chose the move", ("policy",))
         self._rejects = metrics.counter("rejects", "Snapshots rejected, by reason", ("kind",))
+        self._camera_errors = metrics.counter("camera_errors", "What went wrong with the camera, by kind", ("kind",))
         self._commands = metrics.counter("commands", "Commands read, by what became of them", ("outcome",))
         self._fallbacks = metrics.counter("fallbacks", "Moves chosen by the own policy because no agent answered")
         self._settle = metrics.histogram("settle_seconds", "From a move to standing still", buckets=_SECONDS)
@@ -94,6 +99,7 @@ class CameraSampler(Service[SamplerSettings]):
 
     async def sample(self, camera: Camera, clients: RedisClients) -> None:
         """Look through ``camera`` until told to stop."""
+        camera = WatchedCamera(camera, self._camera_errors)
         steering = Steering(clients, self.settings.camera, self._actions, self._commands)
         looker = Looker(camera, self.settings, self._rejects, self._settle)
         async with self._outbox.open(clients), self._reports.open(), asyncio.TaskGroup() as group:
@@ -174,8 +180,10 @@ class CameraSampler(Service[SamplerSettings]):
             if "camera" not in self.not_ready:
                 self.log.warning("waiting", part="camera", reason=reason)
             self.set_ready("camera", reason)
-            await self.pause(1.0)
+            await self.pause(self._back_off)
+            self._back_off = min(2.0 * self._back_off, _LONGEST_BACK_OFF)
             return None
+        self._back_off = _FIRST_BACK_OFF
         if "camera" in self.not_ready:
             self.set_ready("camera")
             self.log.info("available", part="camera")

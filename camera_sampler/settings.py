@@ -5,20 +5,35 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, model_validator
 
+from camera_sampler.access import Access, Settled, check_url
 from shared.actions import DEFAULT_ACTIONS, ActionTable
 from shared.errors import UserError
 from shared.pose import PoseLimits
 from shared.settings import ServiceSettings
 
+_LIMITS = {"pan_min", "pan_max", "tilt_min", "tilt_max", "zoom_max"}
+_SIZE = {"snapshot_width", "snapshot_height"}
 PolicyName = Literal["follow", "random-walk", "raster"]
 
 
 class SamplerSettings(ServiceSettings):
     """What the sampler needs to know. The camera's speeds and waits are in its own seconds: see ``time_scale``."""
 
-    camera_kind: Literal["simulated"] = Field(default="simulated", description="how the camera is reached")
+    camera_kind: Literal["simulated", "hanwha", "axis"] = Field(
+        default="simulated", description="how the camera is reached"
+    )
+    camera_url: str = Field(default="", description="http://HOST[:PORT] of a real camera, without user and password")
+    camera_user: str = Field(default="", description="user that may move the camera")
+    camera_password: SecretStr | None = Field(default=None, description="that user's password")
+    camera_timeout_seconds: float = Field(default=5.0, gt=0.0, le=7.0, description="longest wait for one answer")
+    camera_lockout_seconds: float = Field(
+        default=120.0, gt=0.0, le=86_400.0, description="no login for so long after the camera locked the account"
+    )
+    camera_magnification: float | None = Field(
+        default=None, gt=1.0, le=100.0, description="an Axis camera's at its last zoom step; else by its field angles"
+    )
     policy: PolicyName = Field(default="follow", description="follow: obey an agent, walk at random without one")
     movements: int = Field(default=20, ge=1, le=100_000, description="moves in an episode, after its jump")
     command_seconds: float = Field(default=1.0, gt=0.0, le=60.0, description="longest wait for an agent's command")
@@ -67,6 +82,10 @@ class SamplerSettings(ServiceSettings):
     def _ordered(self) -> Self:
         if self.pan_min >= self.pan_max or self.tilt_min >= self.tilt_max:
             raise UserError("PTZ_PAN_MIN and PTZ_TILT_MIN must be below PTZ_PAN_MAX and PTZ_TILT_MAX")
+        if self.camera_kind != "simulated" and not self.camera_url:
+            raise UserError(f"PTZ_CAMERA_KIND={self.camera_kind} needs PTZ_CAMERA_URL=http://HOST")
+        if self.camera_url:
+            check_url(self.camera_url)
         return self
 
     @property
@@ -78,6 +97,29 @@ class SamplerSettings(ServiceSettings):
             tilt_min=self.tilt_min,
             tilt_max=self.tilt_max,
             zoom_max=self.zoom_max,
+        )
+
+    @property
+    def settled_limits(self) -> Settled:
+        """The limits that were set on purpose; a real camera's own hold beside them, not the simulated one's."""
+        given = {name: getattr(self, name) for name in _LIMITS & self.model_fields_set}
+        return Settled(**given)
+
+    @property
+    def settled_size(self) -> tuple[int, int] | None:
+        """The snapshots' width and height where they are known before the first one."""
+        known = self.camera_kind == "simulated" or self.model_fields_set >= _SIZE
+        return (self.snapshot_width, self.snapshot_height) if known else None
+
+    @property
+    def access(self) -> Access:
+        """How to reach a real camera."""
+        return Access(
+            self.camera_url,
+            self.camera_user,
+            self.camera_password or SecretStr(""),
+            timeout=self.camera_timeout_seconds,
+            lockout=self.camera_lockout_seconds,
         )
 
     def actions(self) -> ActionTable:

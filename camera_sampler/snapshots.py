@@ -26,8 +26,8 @@ _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _TAIL = 1024
 """Some cameras pad their JPEGs; the end marker is searched for in this many last bytes."""
 
-Badness = Literal["empty", "not-an-image", "truncated", "corrupt", "wrong-size", "bomb"]
-BADNESS: tuple[Badness, ...] = ("empty", "not-an-image", "truncated", "corrupt", "wrong-size", "bomb")
+Badness = Literal["empty", "not-an-image", "truncated", "corrupt", "wrong-size", "bomb", "stale"]
+BADNESS: tuple[Badness, ...] = ("empty", "not-an-image", "truncated", "corrupt", "wrong-size", "bomb", "stale")
 
 
 class BadSnapshot(Exception):

@@ -4,14 +4,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Literal, Protocol, get_args
 
 from shared.actions import Action
 from shared.pose import Pose, PoseLimits
 
+ErrorKind = Literal[
+    "unauthorized", "locked-out", "refused", "initiating", "unparsable", "reset", "unreachable", "timeout", "too-large",
+    "other",
+]  # fmt: skip
+ERROR_KINDS: tuple[ErrorKind, ...] = get_args(ErrorKind)
+
 
 class CameraError(Exception):
-    """The camera did not do what it was asked, or did not answer; asking again may help."""
+    """The camera did not do what it was asked, or did not answer; asking again may help.
+
+    ``kind`` is for the metric, the text for people; neither ever holds a credential.
+    """
+
+    def __init__(self, text: str, kind: ErrorKind = "other") -> None:
+        super().__init__(text)
+        self.kind: ErrorKind = kind
 
 
 @dataclass(frozen=True)

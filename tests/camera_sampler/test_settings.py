@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from camera_sampler.access import Settled
 from camera_sampler.cameras import open_camera
 from camera_sampler.settings import SamplerSettings
 from shared.actions import DEFAULT_ACTIONS, Action, ActionTable
@@ -60,3 +61,43 @@ def test_limits_out_of_order_are_the_users_error(monkeypatch: pytest.MonkeyPatch
 def test_a_missing_panorama_is_the_users_error() -> None:
     with pytest.raises(UserError, match="No such file"):
         open_camera(SamplerSettings(panorama=Path("/nowhere/panorama.jpg")))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://admin:secret@10.0.0.1",
+        "http://admin:se/cret?x@10.0.0.1/",
+        "rtsp://10.0.0.1/",
+        "http://",
+        "http://admin:secret",
+        "10.0.0.1",
+        "http://10.0.0.1/?user=secret",
+    ],
+)
+def test_a_camera_url_with_credentials_or_none_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PTZ_CAMERA_KIND", "axis")
+    monkeypatch.setenv("PTZ_CAMERA_URL", url)
+    with pytest.raises(UserError, match=r"^PTZ_CAMERA_URL must") as caught:
+        SamplerSettings.from_environment()
+    assert "secret" not in str(caught.value)
+
+
+def test_a_real_camera_needs_its_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PTZ_CAMERA_KIND", "hanwha")
+    with pytest.raises(UserError, match="needs PTZ_CAMERA_URL"):
+        SamplerSettings.from_environment()
+
+
+@pytest.mark.parametrize("kind", ["hanwha", "axis"])
+def test_the_password_comes_from_a_file(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "password").write_text("p@ss:w/rd?\n")
+    for name, value in {"KIND": kind, "URL": "http://10.0.0.1:8080", "USER": "operator"}.items():
+        monkeypatch.setenv(f"PTZ_CAMERA_{name}", value)
+    monkeypatch.setenv("PTZ_CAMERA_PASSWORD_FILE", str(tmp_path / "password"))
+    monkeypatch.setenv("PTZ_TILT_MAX", "20")
+    settings = SamplerSettings.from_environment()
+    assert settings.access.password.get_secret_value() == "p@ss:w/rd?"
+    assert "p@ss" not in f"{settings!r}{settings.access!r}{settings.model_dump_json()}"
+    assert (settings.settled_limits, settings.settled_size) == (Settled(tilt_max=20.0), None)
+    assert type(open_camera(settings)).__name__.lower() == f"{kind}camera"

@@ -1,0 +1,49 @@
+"""Emulated cameras with a fast simulated one behind, and drivers that reach them over real HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+from pydantic import SecretStr
+
+from camera_sampler.access import Access, Settled
+from camera_sampler.cameras import Camera
+from camera_sampler.cameras.axis import AxisCamera
+from camera_sampler.cameras.hanwha import HanwhaCamera
+from camera_sampler.cameras.simulated import Sensor, SimulatedCamera, fast_clock
+from camera_sampler.simulation.emulators import AxisEmulator, Emulator, HanwhaEmulator
+from camera_sampler.simulation.emulators.base import Behaviour
+from shared.pose import Pose, PoseLimits
+from tests.camera_sampler.sampling import SCENE, SPEED
+
+USER, PASSWORD = "operator", "p@ss:w/rd?x"
+REACH = PoseLimits(tilt_min=-20.0, tilt_max=85.0, zoom_max=30.0)
+QUICK = Behaviour(drip=0.05, hang=5.0, off=0.1, starting=0.05)
+BRANDS: dict[str, type[Emulator]] = {"hanwha": HanwhaEmulator, "axis": AxisEmulator}
+
+
+def emulator(brand: str, *, reach: PoseLimits = REACH, **changes: Any) -> Emulator:
+    camera = SimulatedCamera(SCENE, Sensor(64, 36), limits=reach, clock=fast_clock(SPEED))
+    return BRANDS[brand](camera, **{"user": USER, "password": PASSWORD, "behaviour": QUICK, **changes})
+
+
+def access(server: Emulator, **changes: Any) -> Access:
+    return replace(Access(server.url, USER, SecretStr(PASSWORD), timeout=1.0), **changes)
+
+
+def driver(brand: str, server: Emulator, narrow: Settled | None = None, **changes: Any) -> HanwhaCamera | AxisCamera:
+    if brand == "hanwha":
+        return HanwhaCamera(access(server, **changes), narrow)
+    return AxisCamera(access(server, **changes), narrow, magnification=REACH.zoom_max)
+
+
+async def still(camera: Camera) -> Pose:
+    """Wait until the camera stands still."""
+    readings: list[Pose] = []
+    async with asyncio.timeout(10.0):
+        while len(readings) < 3 or len(set(readings[-3:])) > 1:
+            readings.append(await camera.pose())
+            await asyncio.sleep(0.005)
+    return readings[-1]

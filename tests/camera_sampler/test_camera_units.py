@@ -1,0 +1,142 @@
+"""Properties of the brands' units: what goes to a camera and comes back is the same place, inside its limits."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from camera_sampler.access import Settled
+from camera_sampler.cameras import CameraError
+from camera_sampler.cameras.axis import ZoomSteps, parse_limits
+from camera_sampler.cameras.hanwha import from_camera, parse_ranges, to_camera
+from camera_sampler.cameras.http import key_values
+from shared.actions import Action
+from shared.errors import UserError
+from shared.pose import Pose, PoseLimits, wrap_pan
+
+angles = st.floats(-1e4, 1e4)
+tilts = st.floats(-90.0, 90.0)
+zooms = st.floats(1.0, 40.0)
+poses = st.builds(Pose, pan=angles, tilt=tilts, zoom=zooms)
+
+
+@st.composite
+def limits(draw: st.DrawFn) -> PoseLimits:
+    pan = sorted((draw(st.integers(-180, 180)), draw(st.integers(-180, 180))))
+    tilt = sorted((draw(st.integers(-90, 90)), draw(st.integers(-90, 90))))
+    whole = draw(st.booleans()) or pan[0] == pan[1]
+    return (
+        PoseLimits(
+            pan_min=-180.0 if whole else pan[0],
+            pan_max=180.0 if whole else pan[1],
+            tilt_min=tilt[0],
+            tilt_max=tilt[1] if tilt[0] < tilt[1] else tilt[0] + 1.0 if tilt[0] < 90 else 90.0,
+            zoom_max=draw(st.floats(1.0, 60.0)),
+        )
+        if tilt[0] < 90
+        else PoseLimits()
+    )
+
+
+@given(poses)
+def test_hanwha_there_and_back(pose: Pose) -> None:
+    pan, tilt, zoom = to_camera(pose)
+    assert 0.0 <= float(pan) < 360.0
+    back = from_camera({"pan": pan, "tilt": tilt, "zoom": zoom})
+    assert abs(wrap_pan(back.pan - pose.pan)) <= 0.005 + 1e-9
+    assert abs(back.tilt - pose.tilt) <= 0.005 + 1e-9
+    assert abs(back.zoom - pose.zoom) <= 0.05 + 1e-9
+
+
+@given(st.floats(0.0, 360.0), tilts, zooms)
+def test_hanwha_readings_are_canonical(pan: float, tilt: float, zoom: float) -> None:
+    pose = from_camera({"pan": f"{pan:.2f}", "tilt": f"{tilt:.2f}", "zoom": f"{zoom:.1f}"})
+    assert -180.0 <= pose.pan < 180.0
+    assert abs(wrap_pan(pose.pan - pan)) <= 0.005 + 1e-9
+
+
+@given(poses, st.floats(-360.0, 360.0), limits())
+def test_a_move_lands_inside_the_limits(pose: Pose, delta: float, reach: PoseLimits) -> None:
+    wanted = Action(name="move", pan=delta, tilt=delta, zoom=delta).apply(pose, reach)
+    assert reach.tilt_min <= wanted.tilt <= reach.tilt_max
+    assert 1.0 <= wanted.zoom <= reach.zoom_max
+    if reach.full_circle:
+        assert abs(wrap_pan(wanted.pan - pose.pan - delta)) < 1e-6
+    else:
+        assert abs(wrap_pan(wanted.pan - min(max(pose.pan + delta, reach.pan_min), reach.pan_max))) < 1e-9
+
+
+@given(st.floats(1.0, 100.0), st.floats(1.5, 100.0), st.integers(1, 50), st.integers(100, 20_000))
+def test_axis_zoom_there_and_back(zoom: float, magnification: float, low: int, high: int) -> None:
+    scale = ZoomSteps(low, high, magnification)
+    steps = scale.to_steps(zoom)
+    assert low <= steps <= high
+    back = scale.to_zoom(steps)
+    assert 1.0 <= back <= magnification + 1e-9
+    assert abs(back - min(zoom, magnification)) <= 0.5 * (magnification - 1.0) / (high - low) + 1e-9
+
+
+@given(st.integers(1, 9999))
+def test_axis_steps_survive(steps: int) -> None:
+    scale = ZoomSteps(1.0, 9999.0, 32.0)
+    assert scale.to_steps(scale.to_zoom(steps)) == steps
+
+
+@given(st.floats(-20_000.0, 20_000.0), st.floats(1.0, 100.0))
+def test_axis_steps_outside_the_range_count_as_its_ends(steps: float, magnification: float) -> None:
+    assert 1.0 <= ZoomSteps(1.0, 9999.0, magnification).to_zoom(steps) <= magnification + 1e-9
+
+
+@given(limits(), limits())
+def test_settled_limits_only_narrow(told: PoseLimits, wanted: PoseLimits) -> None:
+    settled = Settled(**{name: getattr(wanted, name) for name in PoseLimits.model_fields})
+    try:
+        both = settled.apply(told)
+    except UserError:
+        assert (
+            wanted.pan_min >= told.pan_max
+            or told.pan_min >= wanted.pan_max
+            or (wanted.tilt_min >= told.tilt_max or told.tilt_min >= wanted.tilt_max)
+        )
+        return
+    assert both.pan_min >= told.pan_min
+    assert both.pan_max <= told.pan_max
+    assert both.tilt_min >= told.tilt_min
+    assert both.tilt_max <= told.tilt_max
+    assert both.zoom_max <= told.zoom_max
+
+
+@given(st.dictionaries(st.sampled_from(["pan", "tilt", "zoom", "focus"]), st.text(max_size=8)))
+def test_no_answer_surprises_the_parser(values: dict[str, str]) -> None:
+    try:
+        pose = from_camera(values)
+    except CameraError:
+        return
+    assert pose.zoom >= 1.0
+
+
+@given(st.permutations(["Pan=1.5", "Tilt=-2", "Zoom=3", "ZoomPulse=200"]), st.sampled_from(["\n", "\r\n", "\r"]))
+def test_the_order_of_lines_does_not_matter(lines: list[str], end: str) -> None:
+    assert from_camera(key_values(end.join(lines) + end)) == Pose(pan=1.5, tilt=-2.0, zoom=3.0)
+
+
+def test_a_documented_axis_answer() -> None:
+    answer = (
+        "MinPan=-170\r\nMaxPan=170\r\nMinTilt=-20\r\nMaxTilt=90\r\nMinZoom=1\r\nMaxZoom=9999\r\nMinIris=1\r\n"
+        "MaxIris=9999\r\nMinFieldAngle=22\r\nMaxFieldAngle=623\r\n"
+    )
+    reach = parse_limits(key_values(answer), None)
+    assert (reach.limits.pan_min, reach.limits.pan_max) == (-170.0, 170.0)
+    assert (reach.limits.tilt_min, reach.limits.tilt_max) == (-20.0, 90.0)
+    assert reach.limits.zoom_max == pytest.approx(31.5, abs=0.1)
+    assert parse_limits({}, None).limits == PoseLimits(tilt_min=-90.0, tilt_max=90.0, zoom_max=32.0)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "<cgis", "<cgis/>", '<!DOCTYPE x [<!ENTITY a "b">]><cgis/>', "NG\r\nError Code: 608"]
+)
+def test_ranges_that_are_none(text: str) -> None:
+    with pytest.raises(CameraError) as caught:
+        parse_ranges(text)
+    assert caught.value.kind == "unparsable"
