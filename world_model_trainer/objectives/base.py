@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -37,12 +38,12 @@ class Rollout:
     actions: Tensor
 
 
-class Objective(nn.Module):
+class Objective(nn.Module, ABC):
     """Turns a rollout into named, already weighted terms; training minimises their sum."""
 
+    @abstractmethod
     def forward(self, rollout: Rollout) -> dict[str, Tensor]:
         """Return scalar terms by name."""
-        raise NotImplementedError
 
 
 def roll_out(model: WorldModel, batch: Trajectories) -> Rollout:
