@@ -64,7 +64,7 @@ def test_without_the_spread_terms_it_collapses() -> None:
     from world_model_trainer.objectives.default import VicregWeights
 
     generator = seed_everything(0)
-    weights = VicregWeights(prediction=25.0, variance=0.0, covariance=0.0, inverse_dynamics=0.0)
+    weights = VicregWeights(variance=0.0, covariance=0.0, inverse_dynamics=0.0)
     objective = VicregWithInverseDynamics(CONFIG.embedding_size, weights)
     trainer = Trainer(WorldModel(CONFIG), TrainingConfig(batch=32), device=torch.device("cpu"), objective=objective)
     replay, _ = replay_of(2000, seed=1)
