@@ -21,7 +21,7 @@ PolicyName = Literal["follow", "random-walk", "raster"]
 class SamplerSettings(ServiceSettings):
     """What the sampler needs to know. The camera's speeds and waits are in its own seconds: see ``time_scale``."""
 
-    camera_kind: Literal["simulated", "hanwha", "axis"] = Field(
+    camera_kind: Literal["simulated", "hanwha", "axis", "onvif"] = Field(
         default="simulated", description="how the camera is reached"
     )
     camera_url: str = Field(default="", description="http://HOST[:PORT] of a real camera, without user and password")
@@ -32,7 +32,7 @@ class SamplerSettings(ServiceSettings):
         default=120.0, gt=0.0, le=86_400.0, description="no login for so long after the camera locked the account"
     )
     camera_magnification: float | None = Field(
-        default=None, gt=1.0, le=100.0, description="an Axis camera's at its last zoom step; else by its field angles"
+        default=None, gt=1.0, le=100.0, description="at its most zoom; ONVIF needs it, an Axis has its field angles"
     )
     policy: PolicyName = Field(default="follow", description="follow: obey an agent, walk at random without one")
     movements: int = Field(default=20, ge=1, le=100_000, description="moves in an episode, after its jump")

@@ -9,6 +9,7 @@ from camera_sampler.cameras.simulated import Sensor, SimulatedCamera, fast_clock
 from camera_sampler.settings import SamplerSettings
 from camera_sampler.simulation.motion import Speeds
 from camera_sampler.simulation.scenes import open_scene
+from shared.errors import UserError
 
 __all__ = ["ERROR_KINDS", "Camera", "CameraError", "Snapshot", "open_camera"]
 
@@ -25,6 +26,8 @@ def open_camera(settings: SamplerSettings) -> Camera:
             magnification=settings.camera_magnification,
             resolution=settings.settled_size,
         )
+    if settings.camera_kind == "onvif":
+        return _open_onvif(settings)
     return SimulatedCamera(
         open_scene(settings.panorama, seed=settings.seed, day_seconds=settings.day_seconds),
         Sensor(settings.snapshot_width, settings.snapshot_height),
@@ -32,3 +35,14 @@ def open_camera(settings: SamplerSettings) -> Camera:
         speeds=Speeds(settings.pan_speed, settings.tilt_speed, settings.zoom_speed, settings.settle_seconds),
         clock=fast_clock(settings.time_scale),
     )
+
+
+def _open_onvif(settings: SamplerSettings) -> Camera:
+    # The one brand that needs a package beyond the sampler's own.
+    try:
+        from camera_sampler.cameras.onvif import OnvifCamera
+    except ModuleNotFoundError as error:
+        if error.name != "onveef":
+            raise
+        raise UserError("PTZ_CAMERA_KIND=onvif needs the package onveef: pip install 'ptzjepa[onvif]'") from None
+    return OnvifCamera(settings.access, settings.settled_limits, magnification=settings.camera_magnification)

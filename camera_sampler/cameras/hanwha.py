@@ -6,12 +6,12 @@ import json
 import re
 from collections.abc import Mapping
 from typing import Any
-from xml.etree import ElementTree
 
 from camera_sampler.access import Access, Settled
 from camera_sampler.cameras.base import CameraError, Snapshot
 from camera_sampler.cameras.http import Answer, CameraHttp, key_values
 from camera_sampler.cameras.vendor import Untold, in_limits, number, number_range
+from camera_sampler.safe_xml import parse_xml
 from camera_sampler.snapshots import MAX_BYTES
 from shared.actions import Action
 from shared.messages import utc_now
@@ -122,12 +122,10 @@ class HanwhaCamera:
 
 def parse_ranges(text: str) -> PoseLimits:
     """Read pan, tilt and zoom ranges of absolute moves from the camera's XML. ``CameraError`` where they are not."""
-    if "<!" in text.replace("<!--", ""):
-        raise CameraError("the camera's ranges define entities", "unparsable")
     try:
-        root = ElementTree.fromstring(text)  # noqa: S314 - without a document type there are no entities to expand
-    except ElementTree.ParseError as error:
-        raise CameraError("the camera's ranges are not XML", "unparsable") from error
+        root = parse_xml(text)
+    except ValueError as error:
+        raise CameraError(f"the camera's ranges cannot be read: {error}", "unparsable") from error
     ranges: dict[str, tuple[float, float]] = {}
     for submenu in (element for element in root.iter() if element.get("name") == "absolute"):
         for parameter in submenu.iter():
