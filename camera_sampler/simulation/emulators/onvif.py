@@ -18,7 +18,7 @@ from camera_sampler.simulation.emulators import onvif_messages as say
 from camera_sampler.simulation.emulators.base import Emulator, Reply, Request
 from camera_sampler.simulation.emulators.digest import Verdict
 from camera_sampler.simulation.emulators.faults import Fault, Operation
-from camera_sampler.simulation.emulators.token import TokenGate, utc_clock
+from camera_sampler.simulation.emulators.ws_security import TokenGate, utc_clock
 from shared.pose import Pose, PoseLimits
 
 SNAPSHOT = "/onvif/snapshot"
