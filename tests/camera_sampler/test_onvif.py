@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import signal
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Literal
 from xml.etree import ElementTree
 
@@ -23,7 +26,11 @@ from camera_sampler.simulation.emulators.onvif_messages import Offers, envelope,
 from shared.actions import Action
 from shared.errors import UserError
 from shared.pose import Pose, PoseLimits
+from shared.redis_client import RedisClients
+from shared.settings import ServiceSettings
 from tests.camera_sampler.emulating import PASSWORD, REACH, USER, access, emulator, still
+from tests.camera_sampler.sampling import at_least
+from tests.support import Process
 
 Login = Literal["digest", "token", "either"]
 LOGINS: tuple[Login, ...] = ("digest", "token", "either")
@@ -361,3 +368,43 @@ async def test_limits_that_somebody_set_in_the_camera_hold(monkeypatch: pytest.M
         camera = driver(server)
         assert await camera.limits() == PoseLimits(pan_min=-90.0, tilt_min=-20.0, tilt_max=32.5, zoom_max=30.0)
         await camera.aclose()
+
+
+def sampler(directory: Path, server: Emulator, redis_url: str, **changes: str) -> Process:
+    (directory / "password").write_text(PASSWORD)
+    return Process(
+        directory / "process",
+        "-m",
+        "camera_sampler",
+        **{
+            "redis_url": redis_url, "admin_host": "127.0.0.1", "admin_port": "0", "policy": "random-walk",
+            "camera_kind": "onvif", "camera_url": server.url, "camera_user": USER, "camera_magnification": "30",
+            "camera_password_file": str(directory / "password"), "views_per_second": "50", "poll_seconds": "0.01",
+            **changes,
+        },
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("login", ["digest", "token"])
+async def test_the_sampler_looks_through_an_onvif_camera(
+    login: Login, clients: RedisClients, settings: ServiceSettings, tmp_path: Path
+) -> None:
+    async with onvif(login=login) as server:
+        with sampler(tmp_path, server, settings.redis_url, spool=str(tmp_path / "spool")) as process:
+            found = await at_least(clients, 5)
+            async with httpx.AsyncClient() as client:
+                metrics = (await client.get(f"{await asyncio.to_thread(lambda: process.url)}/metrics")).text
+            process.send(signal.SIGTERM)
+            assert await asyncio.to_thread(process.wait) == 0
+        assert all(item.message.settled for item in found)
+        assert PASSWORD not in process.log + metrics + "".join(item.message.model_dump_json() for item in found)
+
+
+async def test_what_a_camera_does_not_tell_ends_the_sampler_with_one_line(
+    settings: ServiceSettings, tmp_path: Path
+) -> None:
+    async with onvif(offers=Offers(degrees=False)) as server:
+        with sampler(tmp_path, server, settings.redis_url) as process:
+            assert await asyncio.to_thread(process.wait) == 2
+    [line] = [line for line in process.log.splitlines() if line.startswith("error: ")]
+    assert "set PTZ_PAN_MIN" in line
