@@ -22,6 +22,7 @@ from shared.messages import utc_now
 from shared.pose import Pose, PoseLimits
 
 _LONGEST_URI = 2048
+_NEEDED = frozenset({"media", "ptz"})
 
 
 @dataclass(frozen=True)
@@ -97,9 +98,9 @@ class OnvifCamera:
 
     async def _ask_known(self) -> Known:
         services = await self._services()
-        missing = [name for name in ("media", "ptz") if name not in services]
-        if missing:
-            raise UserError(f"the camera has no {' and no '.join(missing)} service by ONVIF, so it cannot be steered")
+        if missing := _NEEDED - services.keys():
+            said = " and no ".join(sorted(missing))
+            raise UserError(f"the camera has no {said} service by ONVIF, so it cannot be steered")
         media, ptz = _target(services["media"]), _target(services["ptz"])
         profile = steerable(await self._soap.ask(media, envelopes.media_get_profiles(use_media2=False)))
         configuration = next(child for child in profile if local(child.tag) == "PTZConfiguration")
@@ -119,15 +120,19 @@ class OnvifCamera:
         return Known(media, ptz, profile.get("token", ""), read)
 
     async def _services(self) -> dict[str, str]:
+        """Return the services' addresses by name."""
         try:
             response = await self._soap.ask(DEVICE, envelopes.device_get_services())
-            return parsers.parse_services(ElementTree.tostring(response, "unicode"))
+            found = parsers.parse_services(ElementTree.tostring(response, "unicode"))
         except CameraError as error:
             if error.kind != "refused":
                 raise
-            # Cameras from before ONVIF 2.1 have another way to ask.
-            response = await self._soap.ask(DEVICE, envelopes.device_get_capabilities())
-            return parsers.parse_capabilities(ElementTree.tostring(response, "unicode"))
+            found = {}
+        if _NEEDED <= found.keys():
+            return found
+        # Cameras from before ONVIF 2.1 know another question only, and some leave services out of the answer to this.
+        response = await self._soap.ask(DEVICE, envelopes.device_get_capabilities())
+        return parsers.parse_capabilities(ElementTree.tostring(response, "unicode")) | found
 
     async def _ask_snapshot_target(self) -> str:
         known = await self._told()

@@ -139,7 +139,9 @@ def test_onvif_degrees_may_count_from_0_to_360(pan: float, tilt: float) -> None:
     assert scales.limits.full_circle
     pose = scales.from_camera(Position({"x": str(pan), "y": str(tilt), "space": DEGREES}, None))
     assert abs(wrap_pan(pose.pan - pan)) < 1e-9
-    assert 0.0 <= float(scales.to_camera(pose).pan_tilt["x"]) <= 360.0
+    x = float(scales.to_camera(pose).pan_tilt["x"])
+    assert 0.0 <= x <= 360.0
+    assert abs(wrap_pan(x - pan)) < 1e-5
 
 
 @given(
@@ -162,6 +164,14 @@ def test_onvif_ranges_of_no_use_count_as_none(low: str, high: str) -> None:
         f"<n><AbsoluteZoomPositionSpace><URI>{GENERIC_ZOOM}</URI><XRange>{ends}</XRange></AbsoluteZoomPositionSpace></n>"
     )
     assert read_spaces(node) == Spaces()
+
+
+@pytest.mark.parametrize(
+    "text", ['<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>', "<!DOCTYPE a><a/>", "<a>&b;</a>", "<a", "", "\0"]
+)
+def test_entities_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="it "):
+        parse_xml(text)
 
 
 @given(st.text())

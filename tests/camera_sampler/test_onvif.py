@@ -260,9 +260,30 @@ async def test_a_camera_that_does_not_say_whether_it_moves() -> None:
         await camera.aclose()
 
 
-async def test_an_old_camera_is_asked_for_its_capabilities() -> None:
+async def test_a_camera_without_ptz_is_the_users_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with onvif() as server:
+        for operation in ("GetServices", "GetCapabilities"):
+
+            async def told(_: ElementTree.Element, operation: str = operation) -> str:
+                return f"<tds:{operation}Response/>"
+
+            monkeypatch.setitem(server._answers, operation, told)
+        camera = driver(server)
+        with pytest.raises(UserError, match="no media and no ptz service"):
+            await camera.limits()
+        await camera.aclose()
+
+
+@pytest.mark.parametrize("told", [None, "<tds:GetServicesResponse/>"])
+async def test_an_old_camera_is_asked_for_its_capabilities(told: str | None) -> None:
     async with onvif() as server:
         del server._answers["GetServices"]
+        if told is not None:
+
+            async def answer(_: ElementTree.Element) -> str:
+                return told
+
+            server._answers["GetServices"] = answer
         camera = driver(server)
         await works(camera)
         assert messages(server, "GetCapabilities")
@@ -271,7 +292,7 @@ async def test_an_old_camera_is_asked_for_its_capabilities() -> None:
 
 @pytest.mark.parametrize(
     ("operation", "without"),
-    [("GetServices", "ptz"), ("GetProfiles", "PTZConfiguration"), ("GetNodes", "AbsolutePanTiltPositionSpace")],
+    [("GetProfiles", "PTZConfiguration"), ("GetNodes", "AbsolutePanTiltPositionSpace")],
 )
 async def test_a_camera_that_cannot_be_steered_is_the_users_error(
     operation: str, without: str, monkeypatch: pytest.MonkeyPatch
