@@ -128,7 +128,7 @@ class OnvifCamera:
             if error.kind != "refused":
                 raise
             found = {}
-        if _NEEDED <= found.keys():
+        if found.keys() >= _NEEDED:
             return found
         # Cameras from before ONVIF 2.1 know another question only, and some leave services out of the answer to this.
         response = await self._soap.ask(DEVICE, envelopes.device_get_capabilities())
