@@ -20,7 +20,8 @@ from camera_sampler.policies import own_policy
 from camera_sampler.reporting import Reports
 from camera_sampler.settings import SamplerSettings
 from camera_sampler.snapshots import BADNESS, Originals, training_jpeg
-from camera_sampler.steering import OUTCOMES, Steering
+from camera_sampler.steering import OUTCOMES, Outcome, Steering
+from camera_sampler.tracking import Tracks
 from shared.actions import Action
 from shared.messages import Command, View, new_id
 from shared.pose import PoseLimits
@@ -66,6 +67,7 @@ class CameraSampler(Service[SamplerSettings]):
         self._make_metrics()
         self._outbox = Outbox(self)
         self._reports = Reports(self)
+        self._tracks = Tracks(settings, self.metrics)
 
     def _make_metrics(self) -> None:
         metrics = self.metrics
@@ -100,9 +102,14 @@ class CameraSampler(Service[SamplerSettings]):
     async def sample(self, camera: Camera, clients: RedisClients) -> None:
         """Look through ``camera`` until told to stop."""
         camera = WatchedCamera(camera, self._camera_errors)
-        steering = Steering(clients, self.settings.camera, self._actions, self._commands)
+        steering = Steering(clients, self.settings.camera, self._actions, self._note_command)
         looker = Looker(camera, self.settings, self._rejects, self._settle)
-        async with self._outbox.open(clients), self._reports.open(), asyncio.TaskGroup() as group:
+        async with (
+            self._outbox.open(clients),
+            self._reports.open(),
+            self._tracks.open(),
+            asyncio.TaskGroup() as group,
+        ):
             limits = await self.outlast(camera.limits, part="camera", away=_CAMERA_AWAY)
             connecting = group.create_task(self.redis(lambda: self._connect(clients, steering)))
             # With a spool the camera looks without Redis, too; where Redis is there, no answer to a view is missed.
@@ -226,6 +233,7 @@ class CameraSampler(Service[SamplerSettings]):
         if self._last:
             self._note_view(view)
             self._reports.note(view, look.picture.data)
+            self._tracks.note_view(view)
 
     async def _keep_original(self, view_id: str, look: Look) -> str | None:
         if self._originals is None:
@@ -237,6 +245,10 @@ class CameraSampler(Service[SamplerSettings]):
             self._originals_lost.inc()
             self.log.warning("original not kept", reason=str(error.strerror or error))
             return None
+
+    def _note_command(self, command: Command, outcome: Outcome) -> None:
+        self._commands.labels(outcome).inc()
+        self._tracks.note_command(command, outcome)
 
     def _note_view(self, view: View) -> None:
         self._views.labels(view.policy).inc()

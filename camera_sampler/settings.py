@@ -11,14 +11,14 @@ from camera_sampler.access import Access, Settled, check_url
 from shared.actions import DEFAULT_ACTIONS, ActionTable
 from shared.errors import UserError
 from shared.pose import PoseLimits
-from shared.settings import ServiceSettings
+from shared.tracking import TrackSettings
 
 _LIMITS = {"pan_min", "pan_max", "tilt_min", "tilt_max", "zoom_max"}
 _SIZE = {"snapshot_width", "snapshot_height"}
 PolicyName = Literal["follow", "random-walk", "raster"]
 
 
-class SamplerSettings(ServiceSettings):
+class SamplerSettings(TrackSettings):
     """What the sampler needs to know. The camera's speeds and waits are in its own seconds: see ``time_scale``."""
 
     camera_kind: Literal["simulated", "hanwha", "axis", "onvif"] = Field(

@@ -1,4 +1,4 @@
-"""The command line: ``ptzjepa demo`` and ``ptzjepa up``.
+"""The command line: ``ptzjepa demo``, ``ptzjepa up`` and ``ptzjepa track``.
 
 Wrong input ends with one line ``error: …`` on stderr and exit code 2, never with a traceback.
 """
@@ -86,6 +86,18 @@ def up(
     Started again, it goes on from what it had learnt.
     """
     _run(RunOptions("up", out, panorama, None, seed, broker_port))
+
+
+@app.command()
+def track(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="What PTZ_TRACK named, or PTZJEPA's persistence.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print every row as one line of JSON.")] = False,
+    embeddings: Annotated[bool, typer.Option(help="Read embeddings and action values, too.")] = True,
+) -> None:
+    """Show what was tracked: views, commands, embeddings and action values."""
+    from ptzjepa.track_command import run
+
+    raise typer.Exit(run(directory, as_json=as_json, embeddings=embeddings))
 
 
 def _run(options: RunOptions) -> None:
