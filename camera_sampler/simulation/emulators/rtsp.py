@@ -72,7 +72,7 @@ class RtspEmulator:
         self._last_frame = b""
         self._port = 0
         self._server: asyncio.Server | None = None
-        self._connections: set[asyncio.Task[None]] = set()
+        self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     @property
     def url(self) -> str:
@@ -87,14 +87,20 @@ class RtspEmulator:
     async def __aexit__(self, *_: object) -> None:
         if self._server is not None:
             self._server.close()
-        for task in self._connections:
+        connections = dict(self._connections)
+        for task, writer in connections.items():
+            # What a viewer has not taken yet must not keep its connection open.
+            writer.transport.abort()
             task.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
+        await asyncio.gather(*connections, return_exceptions=True)
+        for writer in connections.values():
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.ensure_future(self._converse(reader, writer))
-        self._connections.add(task)
-        task.add_done_callback(self._connections.discard)
+        self._connections[task] = writer
+        task.add_done_callback(lambda done: self._connections.pop(done, None))
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         session = _Session()
@@ -108,8 +114,10 @@ class RtspEmulator:
             if session.playing is not None:
                 session.playing.cancel()
                 await asyncio.gather(session.playing, return_exceptions=True)
+                # What is left to send is of no use to a viewer that has gone.
+                writer.transport.abort()
             writer.close()
-            with contextlib.suppress(ConnectionError, asyncio.CancelledError):
+            with contextlib.suppress(ConnectionError):
                 await writer.wait_closed()
 
     async def _serve(self, request: _Request, session: _Session, writer: asyncio.StreamWriter) -> bool:
