@@ -44,6 +44,36 @@ def check_url(url: str) -> str:
 
 
 @dataclass(frozen=True)
+class StreamAccess:
+    """Where a camera's stream is, who asks, and how long to wait: seconds for one picture, and after refused logins."""
+
+    url: str
+    user: str = ""
+    password: SecretStr = field(default_factory=lambda: SecretStr(""))
+    timeout: float = 5.0
+    lockout: float = 120.0
+
+    def __post_init__(self) -> None:
+        check_stream_url(self.url)
+
+
+def check_stream_url(url: str) -> str:
+    """Return the stream's URL as it is. ``UserError`` where it is none or holds a credential; it is never quoted."""
+    if "@" in url:
+        raise UserError(
+            "PTZ_SNAPSHOT_URL must not hold a user or a password: set PTZ_CAMERA_USER and PTZ_CAMERA_PASSWORD_FILE"
+        )
+    try:
+        parts = urlsplit(url)
+        sound = parts.scheme == "rtsp" and bool(parts.hostname) and parts.port != 0 and url.isprintable()
+    except ValueError:
+        sound = False
+    if not sound or parts.fragment or " " in url:
+        raise UserError("PTZ_SNAPSHOT_URL must be rtsp://HOST[:PORT]/PATH, as the camera's manual gives it")
+    return url
+
+
+@dataclass(frozen=True)
 class Settled:
     """Limits that somebody settled on, in canonical units; None leaves the camera's own. They only ever narrow."""
 

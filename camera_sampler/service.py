@@ -15,16 +15,17 @@ from typing import ClassVar
 from camera_sampler.cameras import Camera, CameraError, open_camera
 from camera_sampler.cameras.watched import WatchedCamera
 from camera_sampler.looking import ANSWER_SECONDS, Look, Looker, NoView
+from camera_sampler.originals import Originals
 from camera_sampler.outbox import DIRECT_SECONDS, Outbox
 from camera_sampler.policies import own_policy
 from camera_sampler.reporting import Reports
 from camera_sampler.settings import SamplerSettings
-from camera_sampler.snapshots import BADNESS, Originals, training_jpeg
+from camera_sampler.snapshots import BADNESS, training_jpeg
 from camera_sampler.steering import OUTCOMES, Outcome, Steering
 from camera_sampler.tracking import Tracks
 from shared.actions import Action
 from shared.messages import Command, View, new_id
-from shared.pose import PoseLimits
+from shared.pose import PoseLimits, wrap_pan
 from shared.redis_client import RedisClients
 from shared.service import Service
 
@@ -53,9 +54,14 @@ class CameraSampler(Service[SamplerSettings]):
         super().__init__(settings)
         self._policy = own_policy(settings.policy, settings.seed)
         self._actions = settings.actions()
-        self._originals = (
-            Originals(settings.keep_originals, settings.keep_originals_count) if settings.keep_originals else None
-        )
+        self._originals: Originals | None = None
+        if settings.keep_originals is not None:
+            self._originals = Originals(
+                settings.keep_originals,
+                settings.keep_originals_count,
+                naming=settings.keep_names,
+                embedded=settings.keep_exif == "on",
+            )
         self._last: View | None = None
         """The view that the next move leaves from; None when an episode has to begin."""
         self._due = 0.0
@@ -205,11 +211,8 @@ class CameraSampler(Service[SamplerSettings]):
 
     async def _publish_view(self, steering: Steering, choice: Choice, look: Look, limits: PoseLimits) -> None:
         settings, previous = self.settings, self._last if choice.action is not None else None
-        view_id = new_id()
-        original = await self._keep_original(view_id, look)
         jpeg = await asyncio.to_thread(training_jpeg, look.picture.image, settings.view_size)
         view = View(
-            id=view_id,
             source=f"{self.name}@{settings.node}",
             camera=settings.camera,
             pose=look.pose,
@@ -218,28 +221,30 @@ class CameraSampler(Service[SamplerSettings]):
             episode=previous.episode if previous else new_id(),
             step=previous.step + 1 if previous else 0,
             previous=previous.id if previous else None,
-            action=choice.action,
+            action=made(choice.action, previous, look) if choice.action and previous else choice.action,
             limits=limits,
             settled=look.settled,
             policy=choice.policy,
             policy_version=choice.policy_version,
             width=settings.view_size,
             height=settings.view_size,
-            original=original,
         )
+        view = view.model_copy(update={"original": await self._keep_original(view, look)})
         steering.expect(view.id)
         # A view that is lost breaks the chain: an episode must begin.
         self._last = view if await self._outbox.send(view, jpeg) else None
         if self._last:
-            self._note_view(view)
+            self._note_view(view, look)
             self._reports.note(view, look.picture.data)
             self._tracks.note_view(view)
 
-    async def _keep_original(self, view_id: str, look: Look) -> str | None:
+    async def _keep_original(self, view: View, look: Look) -> str | None:
         if self._originals is None:
             return None
         try:
-            return await asyncio.to_thread(self._originals.keep, view_id, look.snapshot.taken_at, look.picture.data)
+            return await asyncio.to_thread(
+                self._originals.keep, view, look.picture.data, look.snapshot.origin, self.settings.camera_kind
+            )
         except OSError as error:
             # A full disk must not stop the camera: the view itself travels by the stream.
             self._originals_lost.inc()
@@ -250,7 +255,7 @@ class CameraSampler(Service[SamplerSettings]):
         self._commands.labels(outcome).inc()
         self._tracks.note_command(command, outcome)
 
-    def _note_view(self, view: View) -> None:
+    def _note_view(self, view: View, look: Look) -> None:
         self._views.labels(view.policy).inc()
         if view.step == 0:
             self._episodes.inc()
@@ -258,4 +263,22 @@ class CameraSampler(Service[SamplerSettings]):
             self._unsettled.inc()
         for axis, value in zip(("pan", "tilt", "zoom"), view.pose.as_tuple(), strict=True):
             self._pose_gauge.labels(axis).set(value)
-        self._last_view.set(view.captured_at.timestamp())
+        # A recording is taken long before it is looked at; whether the sampler lives is told by the latter.
+        recorded = look.snapshot.origin == "recording"
+        self._last_view.set(time.time() if recorded else view.captured_at.timestamp())
+
+
+def made(chosen: Action, previous: View, look: Look) -> Action:
+    """Return the move that led to this look: the chosen one, but among recordings the one that was really made.
+
+    A camera goes where it is sent, to a hundredth of a degree. Recordings have only the poses that they have.
+    """
+    if look.snapshot.origin != "recording":
+        return chosen
+    before, after = previous.pose, look.pose
+    return Action(
+        name=chosen.name,
+        pan=wrap_pan(after.pan - before.pan),
+        tilt=after.tilt - before.tilt,
+        zoom=after.zoom - before.zoom,
+    )

@@ -70,7 +70,7 @@ class Tracks:
             try:
                 import pyarrow.parquet  # noqa: F401
             except ImportError as error:
-                raise UserError(f"PTZ_TRACK needs pyarrow: {error}; pip install 'ptzjepa[tracking]'") from error
+                raise UserError(f"PTZ_TRACK needs pyarrow: {error}; pip install 'ptzjepa[parquet]'") from error
         async with self._tracker.open():
             yield
 

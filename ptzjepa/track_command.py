@@ -18,7 +18,7 @@ def run(directory: Path, *, as_json: bool, embeddings: bool, out: TextIO = sys.s
     try:
         from ptzjepa.tracks import read
     except ImportError as error:
-        raise UserError(f"tracks need pyarrow: {error}; pip install 'ptzjepa[tracking]'") from error
+        raise UserError(f"tracks need pyarrow: {error}; pip install 'ptzjepa[parquet]'") from error
     tracks = read(directory, embeddings=embeddings)
     for line in tracks.refused:
         print(f"warning: not read: {line}", file=sys.stderr)

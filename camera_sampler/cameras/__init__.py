@@ -5,7 +5,9 @@ from __future__ import annotations
 from camera_sampler.cameras.axis import AxisCamera
 from camera_sampler.cameras.base import ERROR_KINDS, Camera, CameraError, Snapshot
 from camera_sampler.cameras.hanwha import HanwhaCamera
+from camera_sampler.cameras.rtsp import StreamSnapshots
 from camera_sampler.cameras.simulated import Sensor, SimulatedCamera, fast_clock
+from camera_sampler.cameras.stored import open_stored
 from camera_sampler.settings import SamplerSettings
 from camera_sampler.simulation.motion import Speeds
 from camera_sampler.simulation.scenes import open_scene
@@ -16,6 +18,11 @@ __all__ = ["ERROR_KINDS", "Camera", "CameraError", "Snapshot", "open_camera"]
 
 def open_camera(settings: SamplerSettings) -> Camera:
     """Return the camera that the settings name. ``UserError`` where they can't be met. Blocking, for seconds."""
+    camera = _of_its_kind(settings)
+    return StreamSnapshots(camera, settings.stream_access) if settings.snapshot_url else camera
+
+
+def _of_its_kind(settings: SamplerSettings) -> Camera:
     # A brand is another branch here and another value of ``camera_kind``.
     if settings.camera_kind == "hanwha":
         return HanwhaCamera(settings.access, settings.settled_limits)
@@ -28,6 +35,8 @@ def open_camera(settings: SamplerSettings) -> Camera:
         )
     if settings.camera_kind == "onvif":
         return _open_onvif(settings)
+    if settings.camera_kind == "stored" and settings.stored_images is not None:
+        return open_stored(settings.stored_images, settings)
     return SimulatedCamera(
         open_scene(settings.panorama, seed=settings.seed, day_seconds=settings.day_seconds),
         Sensor(settings.snapshot_width, settings.snapshot_height),

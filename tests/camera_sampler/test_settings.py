@@ -37,6 +37,9 @@ def test_the_action_table_comes_from_its_file(tmp_path: Path, monkeypatch: pytes
     [
         ("PTZ_CAMERA_KIND", "webcam"),
         ("PTZ_POLICY", "dance"),
+        ("PTZ_STORED_ZOOM", "feet"),
+        ("PTZ_KEEP_NAMES", "theirs"),
+        ("PTZ_KEEP_EXIF", "maybe"),
         ("PTZ_MOVEMENTS", "0"),
         ("PTZ_VIEWS_PER_SECOND", "nan"),
         ("PTZ_VIEWS_PER_SECOND", "0"),

@@ -68,7 +68,7 @@ async def test_it_tracks_what_the_streams_have(
 
 async def test_without_arrow_the_user_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
-    with pytest.raises(UserError, match=r"ptzjepa\[tracking\]"):
+    with pytest.raises(UserError, match=r"ptzjepa\[parquet\]"):
         async with Tracks(SamplerSettings(track=tmp_path), Metrics("test")).open():
             pass
 

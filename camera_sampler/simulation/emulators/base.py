@@ -174,9 +174,9 @@ class Emulator(ABC):
         reply, fault = await self._reply(request)
         if fault == "reboot":
             self._reboot = asyncio.ensure_future(self.reboot())
-            return _reset(writer)
+            return reset(writer)
         if fault == "reset":
-            return _reset(writer)
+            return reset(writer)
         if fault == "hang":
             await asyncio.sleep(self.behaviour.hang)
             return False
@@ -275,7 +275,8 @@ def _encode(reply: Reply) -> bytes:
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
-def _reset(writer: asyncio.StreamWriter) -> bool:
+def reset(writer: asyncio.StreamWriter) -> bool:
+    """Break a connection off; returns False, which says that it is over."""
     raw: socket.socket = writer.get_extra_info("socket")
     # A linger time of zero makes the kernel send a reset instead of an orderly end.
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
