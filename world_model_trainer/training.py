@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from shared.world_model import WorldModel, autocast
-from world_model_trainer.objectives import Objective, Trajectories, VicregWithInverseDynamics, roll_out
+from world_model_trainer.objectives import Objective, Trajectories, build_objective, roll_out
 
 
 class TrainingConfig(BaseModel):
@@ -51,8 +51,10 @@ class Trainer:
     ) -> None:
         self.model = model.to(device)
         self.config, self.device = config, device
-        self.objective = (objective or VicregWithInverseDynamics(model.config.embedding_size)).to(device)
-        parameters = [*self.model.parameters(), *self.objective.parameters()]
+        self.objective = objective or build_objective(model.config)
+        self.objective.attach(self.model)
+        self.objective.to(device)
+        parameters = [p for p in [*self.model.parameters(), *self.objective.parameters()] if p.requires_grad]
         matrices = [p for p in parameters if p.ndim > 1]
         vectors = [p for p in parameters if p.ndim <= 1]
         self.optimizer = torch.optim.AdamW(
@@ -68,7 +70,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.learning_rate * warm
         with autocast(self.device):
-            rollout = roll_out(self.model, batch.to(self.device))
+            rollout = self.objective.roll_out(self.model, batch.to(self.device))
         terms = self.objective(rollout)
         total = torch.stack(list(terms.values())).sum()
         if not bool(torch.isfinite(total)):
@@ -77,6 +79,9 @@ class Trainer:
         torch.autograd.backward(total)
         torch.nn.utils.clip_grad_norm_(self._parameters, self.config.clip_norm)
         self.optimizer.step()
+        self.objective.after_step(self.model)
+        first_errors = (rollout.predicted[:, 0] - rollout.encoded[:, 1]).detach().square().mean(dim=-1)
+        self.model.judge.observe(batch.poses[:, 1].to(self.device), first_errors)
         self.steps += 1
         return {"total": float(total.detach()), **{name: float(term.detach()) for name, term in terms.items()}}
 

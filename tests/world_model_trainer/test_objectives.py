@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from shared.world_model import WorldModel, WorldModelConfig
-from world_model_trainer.objectives import Rollout, Trajectories, VicregWithInverseDynamics, roll_out
-from world_model_trainer.objectives.default import VicregWeights, surprise_term
+from world_model_trainer.objectives import ObjectiveConfig, Rollout, Trajectories, build_objective, roll_out
 from world_model_trainer.objectives.inverse_dynamics import InverseDynamics
+from world_model_trainer.objectives.prediction import log_error_term
 from world_model_trainer.objectives.vicreg import covariance_term, variance_term
 
 SMALL = WorldModelConfig(image_size=32, widths=(8, 16), embedding_size=16, hidden_size=32, blocks=1)
@@ -19,6 +19,10 @@ SMALL = WorldModelConfig(image_size=32, widths=(8, 16), embedding_size=16, hidde
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     torch.manual_seed(0)
+
+
+def views(encoded: torch.Tensor, actions: torch.Tensor) -> Rollout:
+    return Rollout(encoded, encoded[:, 1:], torch.zeros(len(encoded), encoded.shape[1] - 1), actions)
 
 
 def test_collapse_costs_and_spread_does_not() -> None:
@@ -56,27 +60,27 @@ def test_inverse_dynamics_needs_the_move_in_the_embedding() -> None:
     blind = torch.cat([start, torch.randn(512, 1, 16)], dim=1)
     unseen = {}
     for name, encoded in (("informed", informed), ("blind", blind)):
-        head = InverseDynamics(16)
+        head = InverseDynamics(SMALL, ObjectiveConfig())
         optimizer = torch.optim.AdamW(head.parameters(), lr=3e-3, weight_decay=0.1)
         for _ in range(150):
             optimizer.zero_grad()
-            head(encoded[:256], actions[:256]).backward()
+            head(views(encoded[:256], actions[:256]))["inverse_dynamics"].backward()
             optimizer.step()
-        unseen[name] = head(encoded[256:], actions[256:]).item()
+        unseen[name] = head(views(encoded[256:], actions[256:]))["inverse_dynamics"].item()
     assert unseen["informed"] < 0.3 * unseen["blind"]
 
 
 def test_surprise_is_calibrated_without_touching_the_error() -> None:
     error = torch.rand(32, 4, requires_grad=True)
     log_surprise = torch.zeros(32, 4, requires_grad=True)
-    surprise_term(log_surprise, error).backward()
+    log_error_term(log_surprise, error).backward()
     assert error.grad is None
     assert log_surprise.grad is not None
-    assert float(surprise_term(torch.log(error.detach() + 1e-6), error)) == 0.0
+    assert float(log_error_term(torch.log(error.detach() + 1e-6), error)) == 0.0
 
 
 def test_terms_are_named_weighted_and_summed_by_nobody_else() -> None:
-    objective = VicregWithInverseDynamics(16, VicregWeights(prediction=3.0, variance=0.0))
+    objective = build_objective(SMALL, ObjectiveConfig(name="vicreg+idm", weights={"prediction": 3.0, "variance": 0.0}))
     encoded = torch.randn(8, 3, 16)
     rollout = Rollout(encoded, encoded[:, 1:] + 0.5, torch.zeros(8, 2), torch.randn(8, 2, 3))
     terms = objective(rollout)

@@ -10,7 +10,7 @@ import torch
 
 from shared.world_model import WorldModel, WorldModelConfig
 from tests.world_model_trainer.views import SIZE, picture, walk
-from world_model_trainer.objectives import Trajectories
+from world_model_trainer.objectives import ObjectiveConfig, Trajectories, build_objective
 from world_model_trainer.replay import Replay
 from world_model_trainer.training import DivergedError, FreshErrors, Trainer, TrainingConfig, seed_everything
 
@@ -60,12 +60,8 @@ def test_it_beats_copy_last_on_fresh_views_and_does_not_collapse() -> None:
 
 
 def test_without_the_spread_terms_it_collapses() -> None:
-    from world_model_trainer.objectives import VicregWithInverseDynamics
-    from world_model_trainer.objectives.default import VicregWeights
-
     generator = seed_everything(0)
-    weights = VicregWeights(variance=0.0, covariance=0.0, inverse_dynamics=0.0)
-    objective = VicregWithInverseDynamics(CONFIG.embedding_size, weights)
+    objective = build_objective(CONFIG, ObjectiveConfig(name="vicreg", weights={"variance": 0.0, "covariance": 0.0}))
     trainer = Trainer(WorldModel(CONFIG), TrainingConfig(batch=32), device=torch.device("cpu"), objective=objective)
     replay, _ = replay_of(2000, seed=1)
     for _ in range(120):
