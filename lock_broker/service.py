@@ -12,11 +12,12 @@ from typing import ClassVar
 import uvicorn
 from fastapi import FastAPI
 
-from lock_broker.api import Parts, create_app
+from lock_broker.api import create_app
 from lock_broker.clock import HostClock
 from lock_broker.leases import Leases
 from lock_broker.metrics import BrokerMetrics
 from lock_broker.registry import Registry
+from lock_broker.routes.parts import Parts
 from lock_broker.settings import BrokerSettings
 from shared.errors import UserError
 from shared.redis_client import RedisClients, RedisError

@@ -1,0 +1,35 @@
+"""What the routes stand on, and how they get at it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+from prometheus_client import CollectorRegistry
+
+from lock_broker.leases import Leases
+from lock_broker.metrics import BrokerMetrics
+from lock_broker.registry import Registry
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the API stands on."""
+
+    leases: Leases
+    registry: Registry
+    metrics: BrokerMetrics
+    exported: CollectorRegistry
+    missing: Callable[[], Awaitable[Mapping[str, str]]]
+    """Asks what the service lacks to do its work: a part's name and a reason."""
+    token: str | None = None
+
+
+def _parts(request: Request) -> Parts:
+    return cast(Parts, request.app.state.parts)
+
+
+P = Annotated[Parts, Depends(_parts)]
+"""A route's parameter of this type is the application's parts."""
