@@ -13,6 +13,8 @@ _LEASE = {
     "lease_id": "world-model~wm_00_00~17~9f86d081884c7d65",
     "resource": "world-model/wm_00_00",
     "holder": "world-model-trainer@blade",
+    "principal": "blade",
+    "mode": "exclusive",
     "token": 17,
     "expires_in_ms": 30000,
 }

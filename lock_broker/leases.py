@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 
 from lock_broker import keys, scripts
 from lock_broker.metrics import BrokerMetrics
+from lock_broker.principals import ANONYMOUS
 from lock_broker.problems import Refused
 from shared.leases import Lease, LeaseRequest
 
@@ -113,6 +114,8 @@ def _lease(reply: scripts.LeaseReply) -> Lease:
         lease_id=reply.lease_id,
         resource=reply.resource,
         holder=reply.holder,
+        principal=ANONYMOUS.name,
+        mode="exclusive",
         token=reply.token,
         expires_in_ms=reply.expires_in_ms,
     )

@@ -1,23 +1,34 @@
 """What the lock broker's REST API says about leases and models: one set of types for both sides.
 
-A lease is time-bounded exclusive use of a resource (``world-model/wm_00_03``, ``camera/north``). Its fencing token only
-grows; whoever writes under a lease shows the token, and the broker refuses one that is no longer the newest.
+A lease is time-bounded use of a resource (``world-model/wm_00_03``, ``camera/north``): exclusive, for whoever writes,
+or shared with other readers. Its fencing token only grows; whoever writes under an exclusive lease shows the token, and
+the broker refuses one that is no longer the newest.
 """
 
 from __future__ import annotations
 
 import time
 import uuid
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 from shared.messages import Checkpoint, Name
 
+Kind = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z-]{0,30}$")]
+"""What a resource is: ``world-model``, ``agent``, ``camera``."""
 Resource = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z-]{0,30}/[a-z0-9][a-z0-9._-]{0,62}$")]
 """A kind and a name: ``world-model/wm_00_03``, ``agent/ag_00_00``, ``camera/north``."""
+Mode = Literal["exclusive", "shared"]
+"""``exclusive``: nobody else has a lease of the resource. ``shared``: others may have shared ones."""
+Choice = Literal["least-recently-trained", "random", "round-robin"]
+"""How to pick one of several free resources. *Trained* is leased exclusively."""
+RequestId = Annotated[str, StringConstraints(min_length=8, max_length=64)]
 
 TTL_MIN_MS, TTL_MAX_MS, TTL_DEFAULT_MS = 1_000, 600_000, 30_000
+WAIT_MAX_MS = 30_000
+ANY_MAX = 256
+"""Most resources that one request may offer to choose from."""
 
 
 _BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
@@ -28,17 +39,35 @@ def lease_clock() -> float:
     return time.clock_gettime(_BOOT_CLOCK)
 
 
+def new_request_id() -> str:
+    """Return a fresh id: the same request sent again has the same one, and is carried out once."""
+    return uuid.uuid4().hex
+
+
 class _Wire(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class LeaseRequest(_Wire):
-    """``POST /v1/leases``: ask for a lease. The same ``request_id`` again returns the same lease."""
-
-    resource: Resource
+class _Asking(_Wire):
     holder: str = Field(min_length=1, max_length=128, description="a label for people; not a credential")
     ttl_ms: int = Field(default=TTL_DEFAULT_MS, ge=TTL_MIN_MS, le=TTL_MAX_MS)
-    request_id: str = Field(default_factory=lambda: uuid.uuid4().hex, min_length=8, max_length=64)
+    mode: Mode = "exclusive"
+    wait_ms: int = Field(default=0, ge=0, le=WAIT_MAX_MS, description="stand in line for so long; 0 asks once")
+    request_id: RequestId = Field(default_factory=new_request_id)
+
+
+class LeaseRequest(_Asking):
+    """``POST /v1/leases``: ask for the lease of a resource. The same ``request_id`` again returns the same lease."""
+
+    resource: Resource
+
+
+class AnyLeaseRequest(_Asking):
+    """``POST /v1/leases/any``: ask for the lease of one of several resources, or of any registered model of a kind."""
+
+    resources: list[Resource] = Field(default_factory=list, max_length=ANY_MAX, description="or leave out for ``kind``")
+    kind: Kind | None = Field(default=None, description="every model of this kind that is registered and not archived")
+    choice: Choice = "least-recently-trained"
 
 
 class LeaseRenewal(_Wire):
@@ -47,12 +76,20 @@ class LeaseRenewal(_Wire):
     ttl_ms: int = Field(default=TTL_DEFAULT_MS, ge=TTL_MIN_MS, le=TTL_MAX_MS)
 
 
+class ForcedRelease(_Wire):
+    """``POST /v1/leases/{lease_id}/force-release``: end somebody else's lease. For admins."""
+
+    reason: str = Field(min_length=1, max_length=256, description="for the audit stream")
+
+
 class Lease(_Wire):
     """A granted lease. Durations are relative: clients' clocks are not compared with the broker's."""
 
     lease_id: str
     resource: Resource
     holder: str
+    principal: str = Field(description="whose bearer token took it; 'anonymous' where the broker asks for none")
+    mode: Mode
     token: int = Field(ge=1, description="fencing token: only grows, per resource")
     expires_in_ms: int = Field(ge=0)
 
@@ -61,6 +98,59 @@ class LeaseList(_Wire):
     """``GET /v1/leases``."""
 
     leases: list[Lease]
+
+
+class Waiter(_Wire):
+    """Somebody who stands in line for a resource."""
+
+    holder: str
+    principal: str
+    mode: Mode
+
+
+class ResourceState(_Wire):
+    """``GET /v1/resources/{kind}/{name}``: who has it, and who waits, first come first."""
+
+    resource: Resource
+    token: int = Field(ge=0, description="the newest fencing token; 0 where there was never a lease")
+    leases: list[Lease]
+    waiting: list[Waiter]
+
+
+EventName = Literal[
+    "granted",
+    "renewed",
+    "released",
+    "expired",
+    "forced",
+    "rebased",
+    "committed",
+    "rolled-back",
+    "archived",
+    "restored",
+    "pinned",
+    "unpinned",
+]
+
+
+class Event(_Wire):
+    """One line of the audit stream."""
+
+    id: str = Field(description="place in the stream")
+    at: AwareDatetime = Field(description="by Redis' clock")
+    event: EventName
+    resource: Resource
+    lease_id: str
+    holder: str
+    principal: str
+    token: int = Field(ge=0)
+    detail: str = Field(default="", description="a reason, or a version")
+
+
+class EventList(_Wire):
+    """``GET /v1/events``, oldest first."""
+
+    events: list[Event]
 
 
 class CommitRequest(_Wire):

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from lock_broker.leases import Leases
 from lock_broker.metrics import BrokerMetrics
+from lock_broker.principals import ANONYMOUS, Principal
 from lock_broker.registry import Registry
 
 
@@ -33,3 +34,11 @@ def _parts(request: Request) -> Parts:
 
 P = Annotated[Parts, Depends(_parts)]
 """A route's parameter of this type is the application's parts."""
+
+
+def _who(request: Request) -> Principal:
+    return cast(Principal, request.scope.get("state", {}).get("principal", ANONYMOUS))
+
+
+Who = Annotated[Principal, Depends(_who)]
+"""A route's parameter of this type is whoever asks: put into the request's state by the gate."""

@@ -166,6 +166,7 @@ async def test_a_lost_answer_does_not_lock_its_asker_out() -> None:
         if len(granted) == 1:
             raise httpx.ReadError("reset")
         lease = {"lease_id": "x", "resource": RESOURCE, "holder": "w", "token": 1, "expires_in_ms": 30000}
+        lease |= {"principal": "anonymous", "mode": "exclusive"}
         return httpx.Response(200, json=lease)
 
     client = BrokerClient(ServiceSettings(), transport=httpx.MockTransport(reply))
