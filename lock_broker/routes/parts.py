@@ -25,7 +25,6 @@ class Parts:
     exported: CollectorRegistry
     missing: Callable[[], Awaitable[Mapping[str, str]]]
     """Asks what the service lacks to do its work: a part's name and a reason."""
-    token: str | None = None
 
 
 def _parts(request: Request) -> Parts:
