@@ -22,16 +22,16 @@ class Connection(TypedDict):
 def broker_connection(settings: ServiceSettings) -> Connection:
     """Read how to reach the broker. ``UserError`` for an address or a file that can't be used."""
     try:
-        scheme = httpx.URL(settings.broker_url).scheme
+        url = httpx.URL(settings.broker_url)
     except httpx.InvalidURL as error:
         raise UserError(f"PTZ_BROKER_URL: {error}") from error
-    if scheme not in ("http", "https"):
-        raise UserError("PTZ_BROKER_URL: an address starts with http:// or https://")
+    if url.scheme not in ("http", "https") or not url.host:
+        raise UserError("PTZ_BROKER_URL: an address is http://HOST:PORT or https://HOST:PORT")
     token = "" if settings.broker_token is None else settings.broker_token.get_secret_value()
     if any(not 32 < ord(letter) < 127 for letter in token):
         raise UserError("PTZ_BROKER_TOKEN: a token has only visible ASCII characters; is there more in its file?")
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    return Connection(base_url=settings.broker_url, headers=headers, verify=_trust(settings, scheme))
+    return Connection(base_url=settings.broker_url, headers=headers, verify=_trust(settings, url.scheme))
 
 
 def _trust(settings: ServiceSettings, scheme: str) -> ssl.SSLContext | bool:
