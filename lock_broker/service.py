@@ -11,10 +11,13 @@ from typing import ClassVar
 
 from lock_broker.api import create_app
 from lock_broker.clock import HostClock
+from lock_broker.events import Events
+from lock_broker.host import NEEDED, Host
 from lock_broker.leases import Leases
 from lock_broker.metrics import BrokerMetrics
 from lock_broker.registry import Registry
 from lock_broker.routes.parts import Parts
+from lock_broker.scripts import Line
 from lock_broker.server import Certificates, listen, make_server
 from lock_broker.settings import BrokerSettings
 from lock_broker.tokens import Tokens
@@ -32,7 +35,7 @@ FILES_SECONDS = 2.0
 
 
 class LockBroker(Service[BrokerSettings]):
-    """One per system. A second one on the same host and Redis does no harm; one on another host would."""
+    """Several on one host and Redis behave as one; those of another host stand by."""
 
     name: ClassVar[str] = "lock-broker"
     serves_own_http: ClassVar[bool] = True
@@ -63,38 +66,52 @@ class LockBroker(Service[BrokerSettings]):
         certificates: Certificates | None,
     ) -> None:
         metrics = BrokerMetrics(self.metrics)
-        clock, redis = HostClock(), clients.commands
-        leases = Leases(redis, clock, metrics, most_resources=self.settings.broker_resources)
-        registry = Registry(redis, clock, metrics, history=self.settings.broker_versions)
+        redis = clients.commands
+        line = Line(redis.connection_pool.make_connection, HostClock())
+        leases = Leases(redis, line, metrics, most_resources=self.settings.broker_resources)
+        registry = Registry(redis, line, metrics, history=self.settings.broker_versions)
+        host = Host(line, metrics)
         metrics.redis_up.set_function(lambda: 0.0 if "redis" in self.not_ready else 1.0)
 
         async def missing() -> Mapping[str, str]:
             return await self._missing(clients)
 
-        app = create_app(Parts(leases, registry, metrics, self.metrics.registry, missing), tokens, self.settings)
-        server = make_server(app, self.settings, certificates)
+        parts = Parts(leases, registry, Events(redis), metrics, self.metrics.registry, missing)
+        server = make_server(create_app(parts, tokens, self.settings), self.settings, certificates)
         serving = asyncio.create_task(server.serve([opened]))
-        watching = asyncio.create_task(self._watch(leases))
-        reading = asyncio.create_task(self._watch_files(tokens, certificates))
-        stopping = asyncio.create_task(self.stopping.wait())
+        around = [
+            asyncio.create_task(self._watch(leases, host)),
+            asyncio.create_task(leases.room.listen(clients.blocking)),
+            asyncio.create_task(self._watch_files(tokens, certificates)),
+            asyncio.create_task(self.stopping.wait()),
+        ]
         self.log.info("listening", host=self.settings.broker_host, port=port)
         try:
-            await asyncio.wait({serving, watching, reading, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({serving, *around}, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            leases.room.close()
             server.should_exit = True
-            for task in (watching, reading, stopping):
+            for task in around:
                 task.cancel()
-            await asyncio.gather(serving, watching, reading, stopping, return_exceptions=True)
-        for task in (serving, watching, reading):
+            await asyncio.gather(serving, *around, return_exceptions=True)
+            await line.aclose()
+        for task in (serving, *around):
             if not task.cancelled() and (error := task.exception()):
                 raise error
         if not self.stopping.is_set():
             raise RuntimeError("the HTTP server ended by itself")
 
-    async def _watch(self, leases: Leases) -> None:
-        """See to it that leases which ran out are noticed, and that the first look after a reboot is an early one."""
+    async def _watch(self, leases: Leases, host: Host) -> None:
+        """Beat, and see to it that leases which ran out are noticed, early after a restart of Redis, too."""
+
+        async def look() -> None:
+            await host.beat()
+            if host.active:
+                await leases.live()
+            self.set_ready("host", None if host.active else NEEDED)
+
         while not self.stopping.is_set():
-            await self.outlast(leases.live, part="redis", away=REDIS_TROUBLE)
+            await self.outlast(look, part="redis", away=REDIS_TROUBLE)
             await self.pause(WATCH_SECONDS)
 
     async def _watch_files(self, tokens: Tokens, certificates: Certificates | None) -> None:
