@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
-from shared.messages import Checkpoint, Name
+from shared.messages import Checkpoint, Name, Whole
 
 Kind = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z-]{0,30}$")]
 """What a resource is: ``world-model``, ``agent``, ``camera``."""
@@ -50,9 +50,9 @@ class _Wire(BaseModel):
 
 class _Asking(_Wire):
     holder: str = Field(min_length=1, max_length=128, description="a label for people; not a credential")
-    ttl_ms: int = Field(default=TTL_DEFAULT_MS, ge=TTL_MIN_MS, le=TTL_MAX_MS)
+    ttl_ms: Whole = Field(default=TTL_DEFAULT_MS, ge=TTL_MIN_MS, le=TTL_MAX_MS)
     mode: Mode = "exclusive"
-    wait_ms: int = Field(default=0, ge=0, le=WAIT_MAX_MS, description="stand in line for so long; 0 asks once")
+    wait_ms: Whole = Field(default=0, ge=0, le=WAIT_MAX_MS, description="stand in line for so long; 0 asks once")
     request_id: RequestId = Field(default_factory=new_request_id)
 
 
@@ -73,7 +73,7 @@ class AnyLeaseRequest(_Asking):
 class LeaseRenewal(_Wire):
     """``PATCH /v1/leases/{lease_id}``: go on holding it for ``ttl_ms`` from now."""
 
-    ttl_ms: int = Field(default=TTL_DEFAULT_MS, ge=TTL_MIN_MS, le=TTL_MAX_MS)
+    ttl_ms: Whole = Field(default=TTL_DEFAULT_MS, ge=TTL_MIN_MS, le=TTL_MAX_MS)
 
 
 class ForcedRelease(_Wire):
@@ -157,8 +157,8 @@ class CommitRequest(_Wire):
     """``POST /v1/models/{name}/versions``: make a stored checkpoint the model's head."""
 
     lease_id: str
-    token: int = Field(ge=1)
-    expected_head: int = Field(ge=0, description="the version that the writer started from; 0 for none")
+    token: Whole = Field(ge=1)
+    expected_head: Whole = Field(ge=0, description="the version that the writer started from; 0 for none")
     checkpoint: Checkpoint
     card: dict[str, Any] = Field(default_factory=dict, description="lineage, data, losses")
     request_id: str = Field(default_factory=lambda: uuid.uuid4().hex, min_length=8, max_length=64)
