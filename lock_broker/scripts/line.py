@@ -146,13 +146,11 @@ class Line:
                 call = self._waiting.popleft()
                 if call.answer.done():
                     continue
-                command = ("EVAL", call.script.text) if call.whole else ("EVALSHA", call.script.sha1)
-                values = (*command, len(call.keys), *call.keys, now, boot, run, *call.arguments)
-                packed += connection.pack_command(*values)
+                packed.append(_packed(call, now, boot, run))
                 self._sent.append(call)
             if packed:
                 self._due.set()
-                await connection.send_packed_command(packed, check_health=False)
+                await connection.send_packed_command(b"".join(packed), check_health=False)
 
     async def _read(self, connection: AbstractConnection) -> None:
         while True:
@@ -177,6 +175,13 @@ class Line:
     def _fail(calls: Any, error: Exception) -> None:
         for call in tuple(calls):
             call.fail(error)
+
+
+def _packed(call: _Call, *stamp: str | int) -> bytes:
+    """Return a call as the protocol has it. redis-py's own way asks every value's type, and takes ten times as long."""
+    script = ("EVAL", call.script.text) if call.whole else ("EVALSHA", call.script.sha1)
+    values = [str(value).encode() for value in (*script, len(call.keys), *call.keys, *stamp, *call.arguments)]
+    return b"*%d\r\n" % len(values) + b"".join([b"$%d\r\n%b\r\n" % (len(value), value) for value in values])
 
 
 async def _run_id(connection: AbstractConnection) -> str:
