@@ -73,7 +73,8 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
 def _methods(request: Request) -> list[str]:
     """Return what the path can be asked with; the framework names the methods of one of its routes only."""
     path, described = request.scope["path"], request.app.openapi()["paths"]
-    asked = (operations for template, operations in described.items() if compile_path(template)[0].match(path))
+    matching = [path] if path in described else [name for name in described if compile_path(name)[0].match(path)]
+    asked = (described[template] for template in matching)
     return sorted({method.upper() for operations in asked for method in operations})
 
 

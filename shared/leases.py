@@ -65,6 +65,9 @@ class LeaseRequest(_Asking):
 class AnyLeaseRequest(_Asking):
     """``POST /v1/leases/any``: ask for the lease of one of several resources, or of any registered model of a kind."""
 
+    # One of the two, and the description says so, too.
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["resources"]}, {"required": ["kind"]}]})
+
     resources: list[Resource] = Field(default_factory=list, max_length=ANY_MAX, description="or leave out for ``kind``")
     kind: Kind | None = Field(default=None, description="every model of this kind that is registered and not archived")
     choice: Choice = "least-recently-trained"
