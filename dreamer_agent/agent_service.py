@@ -37,7 +37,7 @@ class Learner(Service[AgentSettings]):
         super().__init__(settings)
         torch.set_num_threads(settings.threads)
         self._table = settings.actions()
-        self._store = ModelStore(settings.model_store)
+        self._store = ModelStore.from_settings(settings)
         self._broker = BrokerClient(settings)
         self._buffer = DreamBuffer(settings.dream_buffer, settings.dream_version_lag, settings.seed)
         self._worker = f"{self.name}-{settings.node}"

@@ -50,7 +50,7 @@ class DreamGenerator(Service[DreamSettings]):
         torch.set_num_threads(settings.threads)
         self._table = settings.actions()
         self._moves = action_tensor(self._table)
-        self._store = ModelStore(settings.model_store)
+        self._store = ModelStore.from_settings(settings)
         self._broker = BrokerClient(settings)
         self._pool = StartPool(settings.dream_views)
         self._rng = random.Random(settings.seed)

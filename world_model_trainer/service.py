@@ -51,7 +51,7 @@ class WorldModelTrainer(Service[TrainerSettings]):
         self._generator = seed_everything(settings.seed)
         self._device = pick_device(settings.device)
         self._config = TrainingConfig()
-        self._store = ModelStore(settings.model_store)
+        self._store = ModelStore.from_settings(settings)
         self._broker = BrokerClient(settings)
         self._replay = Replay(settings.replay_views, settings.image_size)
         self._progress = Progress(self.metrics)
