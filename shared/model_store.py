@@ -74,7 +74,9 @@ class ModelStore:
         address = f"{folder}/{described.sha256}{suffix}"
         path = self._path(address)
         if len(data) > self._most_bytes:
-            raise UserError(f"model store: {address} has {len(data)} bytes; raise PTZ_MODEL_STORE_MOST_BYTES to keep it")
+            raise UserError(
+                f"model store: {address} has {len(data)} bytes; raise PTZ_MODEL_STORE_MOST_BYTES to keep it"
+            )
         # Written even if it is there: it may be damaged, or be so old that a sweep is about to take it.
         self._files.write(path, data)
         return described.model_copy(update={"address": address})
@@ -123,9 +125,7 @@ class ModelStore:
         """Delete the oldest files of ``folder`` beyond ``count``, sparing those in ``keep``; returns how many went."""
         self.drop_unfinished(folder)
         spared, whole = set(keep), self.files(folder)
-        return self.remove(
-            file.address for file in whole[: max(0, len(whole) - count)] if file.address not in spared
-        )
+        return self.remove(file.address for file in whole[: max(0, len(whole) - count)] if file.address not in spared)
 
     def _path(self, address: str) -> str:
         parts = address.split("/")

@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 from urllib.parse import SplitResult, urlsplit
@@ -103,6 +104,7 @@ class Directory(Files):
         super().__init__(str(Path(root).resolve()))
 
     def write(self, path: str, data: bytes) -> None:
+        """Make ``data`` visible at ``path``."""
         self._inside(path)
         place = path.rpartition("/")[0]
         temporary = f"{place}/{PART}{uuid.uuid4().hex}"
@@ -121,14 +123,17 @@ class Directory(Files):
             raise UserError(f"model store: cannot write {where}: {error.strerror or error}") from error
 
     def read(self, path: str, size: int) -> Iterator[bytes]:
+        """Return the file in pieces."""
         self._inside(path)
         yield self._fs.cat_file(path, start=0, end=size)
 
     def size(self, path: str) -> int:
+        """Return the size in bytes."""
         self._inside(path)
         return int(self._fs.size(path))
 
     def listing(self, folder: str) -> list[FoundFile]:
+        """Return the files of a folder."""
         self._inside(folder)
         try:
             entries = self._fs.ls(folder, detail=True)
@@ -137,6 +142,7 @@ class Directory(Files):
         return [_found(entry) for entry in entries if entry["type"] == "file" and not entry.get("islink")]
 
     def remove(self, path: str) -> None:
+        """Delete a file."""
         self._inside(path)
         self._fs.rm_file(path)
 
@@ -170,15 +176,17 @@ class Remote(Files):
         self._fs: Any = None
 
     def read(self, path: str, size: int) -> Iterator[bytes]:
+        """Return the file in pieces."""
         # In pieces, each asked for again by itself: a link that breaks every few megabytes still brings it all.
         for start in range(0, size, READ_BYTES):
-            end = min(size, start + READ_BYTES)
-            yield self._over_link(f"read {path}", lambda fs, start=start, end=end: _read_range(fs, path, start, end))
+            yield self._over_link(f"read {path}", partial(_read_range, path=path, start=start, end=start + READ_BYTES))
 
     def size(self, path: str) -> int:
+        """Return the size in bytes."""
         return int(self._over_link(f"look at {path}", lambda fs: fs.size(path)))
 
     def listing(self, folder: str) -> list[FoundFile]:
+        """Return the files of a folder."""
         try:
             entries = self._over_link(f"list {folder}", lambda fs: fs.ls(folder, detail=True))
         except FileNotFoundError:
@@ -186,6 +194,7 @@ class Remote(Files):
         return [_found(entry) for entry in entries if entry["type"] == "file" and entry["name"].rstrip("/") != folder]
 
     def remove(self, path: str) -> None:
+        """Delete a file."""
         self._over_link(f"delete {path}", lambda fs: fs.rm_file(path))
 
     def _over_link(self, what: str, work: Callable[[Any], T]) -> T:
@@ -236,9 +245,11 @@ class Bucket(Remote):
         super().__init__(f"{url.netloc}{url.path}".rstrip("/"), options)
 
     def write(self, path: str, data: bytes) -> None:
+        """Make ``data`` visible at ``path``."""
         self._over_link(f"write {path}", lambda fs: fs.pipe_file(path, data, chunksize=WRITE_BYTES))
 
     def drop_unfinished(self, folder: str, before: float) -> None:
+        """Abort uploads that began before this time and never ended."""
         bucket, _, prefix = folder.partition("/")
 
         def drop(fs: Any) -> None:
@@ -298,11 +309,12 @@ class SftpFolder(Remote):
         super().__init__(url.path.rstrip("/"), options)
 
     def write(self, path: str, data: bytes) -> None:
+        """Make ``data`` visible at ``path``."""
         place = path.rpartition("/")[0]
         temporary = f"{place}/{PART}{uuid.uuid4().hex}"
         self._over_link(f"make {place}", lambda fs: fs.makedirs(place, exist_ok=True))
         for start in range(0, max(1, len(data)), WRITE_BYTES):
-            self._over_link(f"write {path}", lambda fs, start=start: _write_at(fs, temporary, start, data))
+            self._over_link(f"write {path}", partial(_write_at, path=temporary, start=start, data=data))
         self._over_link(f"write {path}", lambda fs: _rename(fs, temporary, path, len(data)))
 
     def _library(self) -> tuple[Callable[..., Any], tuple[type[Exception], ...]]:

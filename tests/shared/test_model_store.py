@@ -16,8 +16,8 @@ from shared.errors import UserError
 from shared.messages import Checkpoint
 from shared.model_store import CorruptObject, MissingObject, ModelStore
 from shared.settings import ServiceSettings
-from tests.support import REPOSITORY
 from tests.shared.store_servers import wait_for
+from tests.support import REPOSITORY
 
 FOLDER = "dreams/wm"
 
@@ -43,7 +43,7 @@ def test_a_damaged_file_is_never_returned(store: ModelStore, tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     "address",
-    ["", "..", "../x", "a/../../x", "/etc/passwd", "a/.hidden", "a/b\x00c", "a b/c", "a//b", "a/", "./a", "a\n", "a/" * 9],
+    ["", "..", "../x", "a/../../x", "/etc/passwd", "a/.x", "a/b\x00c", "a b/c", "a//b", "a/", "./a", "a\n", "a/" * 9],
 )  # fmt: skip
 def test_no_address_leads_out(store: ModelStore, address: str) -> None:
     with pytest.raises(ValueError, match="unsafe"):
@@ -59,9 +59,7 @@ NAMES = st.text(st.sampled_from([*string.ascii_letters[:3], *"./-_~\\\n\0 ", "é
 
 @given(folder=NAMES)
 @example(folder="a/..")
-def test_every_name_is_refused_or_stays_inside(
-    folder: str, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_every_name_is_refused_or_stays_inside(folder: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     outside = tmp_path_factory.getbasetemp() / "names"
     store = ModelStore(str(outside / "store"))
     try:
