@@ -17,13 +17,16 @@ from pydantic import BaseModel, ValidationError
 from shared.errors import UserError
 from shared.leases import (
     TTL_DEFAULT_MS,
+    ArchiveRequest,
     CommitRequest,
     Lease,
     LeaseList,
     LeaseRenewal,
     LeaseRequest,
+    ModelList,
     ModelState,
     ModelVersion,
+    RollbackRequest,
     VersionList,
     lease_clock,
 )
@@ -37,6 +40,13 @@ WORK_SHARE = 0.8
 
 RELEASE_SECONDS = 3.0
 _AWAY = (httpx.codes.BAD_GATEWAY, httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.GATEWAY_TIMEOUT)
+_REFUSALS = (
+    httpx.codes.PRECONDITION_FAILED,
+    httpx.codes.CONFLICT,
+    httpx.codes.GONE,
+    httpx.codes.NOT_FOUND,
+)
+VERSIONS_PAGE = 100
 
 
 class BrokerAway(Exception):
@@ -52,7 +62,7 @@ class LeaseLost(Exception):
 
 
 class CommitRefused(Exception):
-    """The registry did not move the head: the token is stale, or the head is not the one expected."""
+    """The registry did not change the model: the token is stale, or the model is not as it was expected."""
 
 
 class HeldLease:
@@ -176,26 +186,71 @@ class BrokerClient:
             return None
         return _parse(response, ModelState).head
 
-    async def versions(self, model: str) -> list[ModelVersion]:
-        """Return every version of the model that the registry remembers, newest first."""
-        response = await self._send("GET", f"/v1/models/{model}/versions")
-        if response.status_code == httpx.codes.NOT_FOUND:
-            return []
-        return _parse(response, VersionList).versions
+    async def models(self, state: str = "all", kind: str | None = None) -> list[ModelState]:
+        """Return models with their heads, by name; ``state`` is ``active``, ``archived`` or ``all``."""
+        only = "" if kind is None else f"&kind={kind}"
+        return _parse(await self._send("GET", f"/v1/models?state={state}{only}"), ModelList).models
+
+    async def model(self, model: str) -> ModelState | None:
+        """Return a model's kind, state and head, or None where no version of it has been committed."""
+        response = await self._send("GET", f"/v1/models/{model}")
+        return None if response.status_code == httpx.codes.NOT_FOUND else _parse(response, ModelState)
+
+    async def versions(self, model: str, limit: int | None = None) -> list[ModelVersion]:
+        """Return the newest ``limit`` versions that the registry remembers, or all, newest first."""
+        found: list[ModelVersion] = []
+        while limit is None or len(found) < limit:
+            page = VERSIONS_PAGE if limit is None else min(VERSIONS_PAGE, limit - len(found))
+            before = f"&before={found[-1].version}" if found else ""
+            response = await self._send("GET", f"/v1/models/{model}/versions?limit={page}{before}")
+            if response.status_code == httpx.codes.NOT_FOUND:
+                return []
+            more = _parse(response, VersionList).versions
+            found += more
+            if len(more) < page:
+                break
+        return found
 
     async def version(self, model: str, version: int) -> ModelVersion | None:
-        """Return one version of a model."""
+        """Return one version of a model, or None where there is none (any more)."""
         response = await self._send("GET", f"/v1/models/{model}/versions/{version}")
-        if response.status_code == httpx.codes.NOT_FOUND:
+        if response.status_code in (httpx.codes.NOT_FOUND, httpx.codes.GONE):
             return None
         return _parse(response, ModelVersion)
 
     async def commit(self, model: str, request: CommitRequest) -> ModelVersion:
         """Move the model's head. ``CommitRefused`` if the token is stale or the head is another than expected."""
-        response = await self._send("POST", f"/v1/models/{model}/versions", request)
-        if response.status_code in (httpx.codes.PRECONDITION_FAILED, httpx.codes.CONFLICT, httpx.codes.GONE):
+        return _parse(await self._change("POST", f"/v1/models/{model}/versions", request), ModelVersion)
+
+    async def rollback(self, model: str, request: RollbackRequest) -> ModelVersion:
+        """Make an older version's weights the head again. ``CommitRefused`` as for ``commit``."""
+        return _parse(await self._change("POST", f"/v1/models/{model}/rollback", request), ModelVersion)
+
+    async def archive(self, model: str, request: ArchiveRequest) -> ModelState:
+        """Allow no more commits. ``CommitRefused`` if the token is stale or there is no such model."""
+        return _parse(await self._change("POST", f"/v1/models/{model}/archive", request), ModelState)
+
+    async def restore(self, model: str) -> ModelState:
+        """Allow commits again. For admins."""
+        return _parse(await self._change("POST", f"/v1/models/{model}/restore"), ModelState)
+
+    async def pin(self, model: str, version: int, *, wanted: bool = True) -> ModelVersion:
+        """Keep a version from being forgotten and deleted, or no longer. ``CommitRefused`` where that can't be."""
+        method = "PUT" if wanted else "DELETE"
+        return _parse(await self._change(method, f"/v1/models/{model}/versions/{version}/pin"), ModelVersion)
+
+    async def text(self, path: str) -> str:
+        """Return a document that is not JSON, such as the exports. ``CommitRefused`` where there is none."""
+        response = await self._change("GET", path)
+        if not response.is_success:
+            _raise(response)
+        return response.text
+
+    async def _change(self, method: str, path: str, body: BaseModel | None = None) -> httpx.Response:
+        response = await self._send(method, path, body)
+        if response.status_code in _REFUSALS:
             raise CommitRefused(_detail(response))
-        return _parse(response, ModelVersion)
+        return response
 
     async def _send(self, method: str, path: str, body: BaseModel | None = None) -> httpx.Response:
         content = None if body is None else body.model_dump_json()

@@ -156,19 +156,64 @@ class EventList(_Wire):
     events: list[Event]
 
 
-class CommitRequest(_Wire):
+class Parent(_Wire):
+    """A version that another one grew from or learnt with."""
+
+    model: Name
+    version: Whole = Field(ge=1)
+
+
+class DataSpan(_Wire):
+    """Views of one camera that a version was trained on."""
+
+    camera: Name
+    first: AwareDatetime = Field(description="when the oldest was captured")
+    last: AwareDatetime = Field(description="when the newest was captured")
+    views: Whole = Field(ge=1)
+
+
+class Lineage(_Wire):
+    """Where a version comes from."""
+
+    generation: Whole = Field(ge=0, le=9999, description="GG of wm_GG_II: how often the model was born anew")
+    restart: Whole = Field(
+        ge=0, description="training runs before this one; a run is what one lease lets its holder do"
+    )
+    parents: list[Parent] = Field(default_factory=list, max_length=64)
+    data: list[DataSpan] = Field(default_factory=list, max_length=256, description="one a camera, of this run")
+
+
+class _UnderLease(_Wire):
+    lease_id: str = Field(max_length=160)
+    token: Whole = Field(ge=1)
+    request_id: RequestId = Field(default_factory=new_request_id)
+
+
+class CommitRequest(_UnderLease):
     """``POST /v1/models/{name}/versions``: make a stored checkpoint the model's head."""
 
-    lease_id: str
-    token: Whole = Field(ge=1)
     expected_head: Whole = Field(ge=0, description="the version that the writer started from; 0 for none")
     checkpoint: Checkpoint
-    card: dict[str, Any] = Field(default_factory=dict, description="lineage, data, losses")
-    request_id: str = Field(default_factory=lambda: uuid.uuid4().hex, min_length=8, max_length=64)
+    card: dict[str, Any] = Field(default_factory=dict, description="data, losses")
+    lineage: Lineage | None = None
+
+
+class RollbackRequest(_UnderLease):
+    """``POST /v1/models/{name}/rollback``: make an older version's weights the head again, as a new version."""
+
+    expected_head: Whole = Field(ge=1, description="the version that is the head now")
+    to_version: Whole = Field(ge=1, description="the version whose checkpoint and card count from now on")
+    reason: str = Field(min_length=1, max_length=256, description="for the audit stream")
+
+
+class ArchiveRequest(_UnderLease):
+    """``POST /v1/models/{name}/archive``: allow no more commits, offer the model to nobody."""
+
+    reason: str = Field(min_length=1, max_length=256, description="for the audit stream")
 
 
 class ModelVersion(_Wire):
-    """One immutable version of a model, as the registry knows it."""
+    """One immutable version of a model, as the registry knows it. Only ``pinned`` may change."""
 
     model: Name
     version: int = Field(ge=1)
@@ -176,6 +221,11 @@ class ModelVersion(_Wire):
     committed_at: AwareDatetime
     checkpoint: Checkpoint
     card: dict[str, Any]
+    by: str = Field(default="", description="holder of the lease that it was committed under")
+    principal: str = Field(default="", description="whose bearer token committed it")
+    lineage: Lineage | None = None
+    restores: int | None = Field(default=None, ge=1, description="the version that a rollback brought back")
+    pinned: bool = Field(default=False, description="neither forgotten nor deleted until it is unpinned")
 
 
 class VersionList(_Wire):
@@ -184,15 +234,21 @@ class VersionList(_Wire):
     versions: list[ModelVersion]
 
 
+LifeState = Literal["active", "archived"]
+"""``archived``: the model takes no commits and is offered to nobody."""
+
+
 class ModelState(_Wire):
     """``GET /v1/models/{name}``: the head, if the model has one."""
 
     model: Name
+    kind: Kind
+    state: LifeState
     head: ModelVersion | None
 
 
 class ModelList(_Wire):
-    """``GET /v1/models``."""
+    """``GET /v1/models``, by name."""
 
     models: list[ModelState]
 
