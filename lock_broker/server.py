@@ -140,6 +140,9 @@ class Connection(Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Open; or shut ``/v1`` to a connection that is one too many, or that shows no certificate."""
         super().connection_made(transport)
+        # asyncio does this only for sockets that were made with the protocol's number. Without it the second part of an
+        # answer waits until the client has acknowledged the first: 40 ms on Linux.
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._timer: asyncio.TimerHandle | None = None
         self._head = 0
         self._await_head()

@@ -62,11 +62,14 @@ class LeaseRequest(_Asking):
     resource: Resource
 
 
+_SOME_RESOURCES: dict[str, Any] = {"required": ["resources"], "properties": {"resources": {"minItems": 1}}}
+_A_KIND: dict[str, Any] = {"required": ["kind"], "properties": {"kind": {"type": "string"}}}
+
+
 class AnyLeaseRequest(_Asking):
     """``POST /v1/leases/any``: ask for the lease of one of several resources, or of any registered model of a kind."""
 
-    # One of the two, and the description says so, too.
-    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["resources"]}, {"required": ["kind"]}]})
+    model_config = ConfigDict(json_schema_extra={"oneOf": [_SOME_RESOURCES, _A_KIND]})
 
     resources: list[Resource] = Field(default_factory=list, max_length=ANY_MAX, description="or leave out for ``kind``")
     kind: Kind | None = Field(default=None, description="every model of this kind that is registered and not archived")
@@ -176,9 +179,7 @@ class Lineage(_Wire):
     """Where a version comes from."""
 
     generation: Whole = Field(ge=0, le=9999, description="GG of wm_GG_II: how often the model was born anew")
-    restart: Whole = Field(
-        ge=0, description="training runs before this one; a run is what one lease lets its holder do"
-    )
+    restart: Whole = Field(ge=0, description="training runs before this one; a run is what one lease lets do")
     parents: list[Parent] = Field(default_factory=list, max_length=64)
     data: list[DataSpan] = Field(default_factory=list, max_length=256, description="one a camera, of this run")
 
