@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import Depends, FastAPI
-from fastapi.security import HTTPBearer
 
 from lock_broker.gate import Gate
 from lock_broker.problems import install_handlers
 from lock_broker.routes import health, leases, models
-from lock_broker.routes.parts import Parts
+from lock_broker.routes.parts import BEARER, Parts
 from shared.leases import Problem
 
 
@@ -26,9 +25,10 @@ def create_app(parts: Parts) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.parts = parts
-    bearer = HTTPBearer(auto_error=False, description="PTZ_BROKER_TOKEN")
-    for routes in (leases, models):
-        app.include_router(routes.router, dependencies=[Depends(bearer)])
+    # Not included: an included router looks for the route twice.
+    app.router.routes[:0] = leases.router.routes
+    for routes in (leases.others, models.router):
+        app.include_router(routes, dependencies=[Depends(BEARER)])
     app.include_router(health.router)
     install_handlers(app)
     app.add_middleware(Gate, metrics=parts.metrics, token=parts.token)

@@ -42,7 +42,7 @@ class Gate:
         finally:
             route = getattr(scope.get("route"), "path", "unmatched")
             method = scope["method"] if scope["method"] in _METHODS else "other"
-            self._metrics.seconds.labels(route, method, status).observe(time.perf_counter() - started)
+            self._metrics.answered(route, method, status, time.perf_counter() - started)
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
         if not self._may_enter(scope):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from prometheus_client import Histogram
+
 from shared.telemetry import Metrics
 
 COMMIT_OUTCOMES = ("committed", "repeated", "stale", "moved", "refused")
@@ -32,3 +34,12 @@ class BrokerMetrics:
         self.seconds = metrics.histogram(
             "request_seconds", "Time to answer a request", ("route", "method", "status"), buckets=SECONDS
         )
+        self._series: dict[tuple[str, str, int], Histogram] = {}
+
+    def answered(self, route: str, method: str, status: int, seconds: float) -> None:
+        """Count a request. The series are kept: to find one by its labels takes longer than to count."""
+        labels = (route, method, status)
+        series = self._series.get(labels)
+        if series is None:
+            series = self._series[labels] = self.seconds.labels(*labels)
+        series.observe(seconds)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
+from fastapi.security import HTTPBearer
 from prometheus_client import CollectorRegistry
 
 from lock_broker.events import Events
@@ -14,6 +15,9 @@ from lock_broker.leases import Leases
 from lock_broker.metrics import BrokerMetrics
 from lock_broker.principals import ANONYMOUS, Principal
 from lock_broker.registry import Registry
+
+BEARER = HTTPBearer(auto_error=False, description="PTZ_BROKER_TOKEN")
+"""For the API's description; the gate is what looks at it."""
 
 
 @dataclass(frozen=True)
@@ -31,17 +35,19 @@ class Parts:
 
 
 # Both are coroutines: FastAPI sends plain functions to a thread, which takes longer than to grant a lease.
-async def _parts(request: Request) -> Parts:
+async def parts_of(request: Request) -> Parts:
+    """Return the application's parts."""
     return cast(Parts, request.app.state.parts)
 
 
-P = Annotated[Parts, Depends(_parts)]
+P = Annotated[Parts, Depends(parts_of)]
 """A route's parameter of this type is the application's parts."""
 
 
-async def _who(request: Request) -> Principal:
+async def who_asks(request: Request) -> Principal:
+    """Return whom the gate let in."""
     return cast(Principal, request.scope.get("state", {}).get("principal", ANONYMOUS))
 
 
-Who = Annotated[Principal, Depends(_who)]
+Who = Annotated[Principal, Depends(who_asks)]
 """A route's parameter of this type is whoever asks: put into the request's state by the gate."""
