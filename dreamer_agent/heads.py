@@ -15,7 +15,7 @@ from shared.model_store import CorruptObject, MissingObject, StoreAway
 T = TypeVar("T")
 
 UNUSABLE = (MissingObject, CorruptObject, StoreAway, ValueError)
-"""What loading a version may raise: the file is gone, out of reach, not what was written, or does not belong here."""
+"""What loading a version may raise: the file is gone, or out of reach, is not what was written, or is not for us."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ Files that no version names go, too, once they are too old to be an upload on it
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 import time
 from collections.abc import Collection, Sequence
@@ -54,7 +55,7 @@ def kept(
     now = newest_first[0].committed_at
     stay = {version.version for version in newest_first[: max(1, keep.last)]}
     stay |= {version.version for version in newest_first if version.pinned or version.version in leaned_on}
-    for after, version in zip(newest_first, newest_first[1:], strict=False):
+    for after, version in itertools.pairwise(newest_first):
         if (now - after.committed_at).total_seconds() < reading_seconds:
             stay.add(version.version)
     return stay | _best(newest_first, keep)

@@ -27,6 +27,11 @@ from shared.messages import Name
 Number = Annotated[int, Path(ge=1, le=10**15)]
 router = APIRouter(prefix="/v1", tags=["models"])
 
+
+class _Yaml(Response):
+    media_type = "application/yaml"
+
+
 MOST_EXPORTED = 100_000
 """Versions of a model that an export reads; the registry is told to remember no more."""
 
@@ -104,7 +109,7 @@ async def progress_names(parts: P) -> str:
     return export.progress_names(await _everything(parts.registry))
 
 
-@router.get("/models/{name}/model_info.yaml", response_class=PlainTextResponse, responses=examples.MODEL_INFO)
+@router.get("/models/{name}/model_info.yaml", response_class=_Yaml, responses=examples.MODEL_INFO)
 async def model_info(name: Name, parts: P) -> Response:
     """Export a model's training runs as PTZJEPA's `model_info.yaml`."""
     await parts.registry.state(name)
@@ -112,7 +117,7 @@ async def model_info(name: Name, parts: P) -> Response:
         text = export.model_info(name, await _everything(parts.registry))
     except ValueError as error:
         raise Refused(HTTPStatus.CONFLICT, str(error)) from error
-    return Response(text, media_type="application/yaml")
+    return _Yaml(text)
 
 
 async def _everything(registry: Registry) -> dict[str, list[ModelVersion]]:
