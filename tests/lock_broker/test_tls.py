@@ -144,7 +144,7 @@ def test_a_certificate_that_is_none_ends_the_start(redis_server: RedisServer, tm
 
 
 @pytest.mark.parametrize(
-    ("settings", "words"),
+    ("variables", "words"),
     [
         ({"broker_url": "https://x", "broker_ca_file": "/away"}, "PTZ_BROKER_CA_FILE"),
         ({"broker_url": "https://x", "broker_client_certificate_file": "/away"}, "CLIENT_CERTIFICATE_FILE"),
@@ -155,7 +155,7 @@ def test_a_certificate_that_is_none_ends_the_start(redis_server: RedisServer, tm
         ({"broker_token": "two\nlines"}, "PTZ_BROKER_TOKEN"),
     ],
 )
-def test_wrong_ways_to_the_broker(settings: dict[str, str], words: str) -> None:
+def test_wrong_ways_to_the_broker(variables: dict[str, str], words: str) -> None:
     with pytest.raises(UserError, match=words) as caught:
-        broker_connection(ServiceSettings.from_environment(**settings))
+        broker_connection(ServiceSettings.from_environment(**variables))
     assert "two" not in str(caught.value)
