@@ -46,24 +46,68 @@ def _ok(description: str, example: Any) -> dict[str, Any]:
     return {"description": description, "content": {"application/json": {"example": example}}}
 
 
-ACQUIRE: Responses = {
+_FOREIGN = document(HTTPStatus.FORBIDDEN, "the lease is another principal's")
+_FULL = document(HTTPStatus.INSUFFICIENT_STORAGE, "the broker knows 10000 resources, its limit")
+_HELD = {
+    "resource": "world-model/wm_00_00",
+    "holder": "world-model-trainer@blade",
+    "expires_in_ms": 12345,
+    "waiting": 1,
+}
+_ACQUIRE: Responses = {
     **_WITH_BODY,
     200: {**_ok("This request has the lease already", _LEASE), "model": None},
     201: _ok("The lease is granted", _LEASE),
-    410: document(HTTPStatus.GONE, "this request had the lease and gave it back; ask with a new request_id"),
-    423: document(
-        HTTPStatus.LOCKED,
-        "world-model/wm_00_00 is held by world-model-trainer@blade for another 12345 ms",
-        resource="world-model/wm_00_00",
-        holder="world-model-trainer@blade",
-        expires_in_ms=12345,
+    403: document(HTTPStatus.FORBIDDEN, "request_id: is another principal's"),
+    409: document(HTTPStatus.CONFLICT, "request_id: asked for the other mode before"),
+    410: document(
+        HTTPStatus.GONE, "this request had a lease, which has ended; ask with a new request_id", ended="released"
     ),
-    507: document(HTTPStatus.INSUFFICIENT_STORAGE, "the broker knows 10000 resources, its limit"),
+    507: _FULL,
+}
+_HELD_BY = "world-model/wm_00_00 is held by world-model-trainer@blade for another 12345 ms"
+ACQUIRE: Responses = {**_ACQUIRE, 423: document(HTTPStatus.LOCKED, _HELD_BY, **_HELD)}
+ACQUIRE_ANY: Responses = {
+    **_ACQUIRE,
+    404: document(HTTPStatus.NOT_FOUND, "no model of the kind world-model is registered"),
+    423: document(HTTPStatus.LOCKED, f"none of the resources is free; {_HELD_BY}", **_HELD, busy=[_HELD]),
 }
 LEASES: Responses = {**_ALWAYS, 200: _ok("The live leases", {"leases": [_LEASE]})}
 LEASE: Responses = {**_ALWAYS, 200: _ok("The lease is live", _LEASE), 404: _NO_LEASE, 410: _ENDED}
-RENEW: Responses = {**_WITH_BODY, 200: _ok("The lease is prolonged", _LEASE), 404: _NO_LEASE, 410: _ENDED}
-RELEASE: Responses = {**_ALWAYS, 204: {"description": "The lease has ended"}, 404: _NO_LEASE}
+RENEW: Responses = {
+    **_WITH_BODY,
+    200: _ok("The lease is prolonged", _LEASE),
+    403: _FOREIGN,
+    404: _NO_LEASE,
+    410: _ENDED,
+}
+RELEASE: Responses = {**_ALWAYS, 204: {"description": "The lease has ended"}, 403: _FOREIGN, 404: _NO_LEASE}
+FORCE: Responses = {
+    **_WITH_BODY,
+    204: {"description": "The lease has ended"},
+    403: document(HTTPStatus.FORBIDDEN, "only an admin may take leases away"),
+    404: _NO_LEASE,
+}
+_WAITER = {"holder": "dreamer-agent@edge-3", "principal": "edge-3", "mode": "shared"}
+RESOURCE: Responses = {
+    **_ALWAYS,
+    200: _ok(
+        "How the resource stands",
+        {"resource": "world-model/wm_00_00", "token": 17, "leases": [_LEASE], "waiting": [_WAITER]},
+    ),
+}
+_EVENT = {
+    "id": "1777896000000-0",
+    "at": "2026-05-04T12:00:00Z",
+    "event": "granted",
+    "resource": "world-model/wm_00_00",
+    "lease_id": "world-model~wm_00_00~17~9f86d081884c7d65",
+    "holder": "world-model-trainer@blade",
+    "principal": "blade",
+    "token": 17,
+    "detail": "",
+}
+EVENTS: Responses = {**_ALWAYS, 200: _ok("The events, oldest first", {"events": [_EVENT]})}
 MODELS: Responses = {**_ALWAYS, 200: _ok("The models", {"models": [{"model": "wm_00_00", "head": _VERSION}]})}
 MODEL: Responses = {**_ALWAYS, 200: _ok("The model", {"model": "wm_00_00", "head": _VERSION}), 404: _NO_MODEL}
 VERSIONS: Responses = {**_ALWAYS, 200: _ok("The versions", {"versions": [_VERSION]}), 404: _NO_MODEL}

@@ -21,8 +21,8 @@ CARD_BYTES = 256 * 1024
 class Registry:
     """Heads and versions. Every method raises ``Refused`` for a no, and redis-py's errors while Redis is away."""
 
-    def __init__(self, redis: Redis, clock: scripts.Clock, metrics: BrokerMetrics, *, history: int) -> None:
-        self._redis, self._clock, self._metrics, self._history = redis, clock, metrics, history
+    def __init__(self, redis: Redis, line: scripts.Line, metrics: BrokerMetrics, *, history: int) -> None:
+        self._redis, self._line, self._metrics, self._history = redis, line, metrics, history
 
     async def commit(self, model: str, request: CommitRequest) -> tuple[ModelVersion, bool]:
         """Move the model's head. The flag says whether the version is new; it is not when the request is a copy."""
@@ -40,8 +40,7 @@ class Registry:
             card=request.card,
         )
         reply = await scripts.commit(
-            self._redis,
-            self._clock,
+            self._line,
             model,
             lease_id=request.lease_id,
             lease=lease,
@@ -54,7 +53,7 @@ class Registry:
         return self._outcome(reply, version)
 
     def _outcome(self, reply: scripts.CommitReply, version: ModelVersion) -> tuple[ModelVersion, bool]:
-        self._metrics.losses.inc(int(reply.newly_lost))
+        self._metrics.losses.inc(reply.lost)
         self._metrics.commits.labels("repeated" if reply.outcome == "same" else reply.outcome).inc()
         match reply.outcome:
             case "committed":
@@ -82,6 +81,14 @@ class Registry:
             head = await self._head_number(name)
             states.append(ModelState(model=name, head=await self._version(name, head)))
         return states
+
+    async def resources(self, kind: str) -> list[str]:
+        """Return the resources of a kind under whose lease a registered model is written, by name."""
+        members = cast(set[bytes], await self._redis.smembers(keys.MODELS))
+        names = sorted(member.decode() for member in members)
+        written = [cast(bytes, await self._redis.hget(keys.head_key(name), "resource")) for name in names]
+        resources = (resource.decode() for resource in written)
+        return [resource for resource in resources if resource.startswith(f"{kind}/")]
 
     async def state(self, model: str) -> ModelState:
         """Return a model's head."""

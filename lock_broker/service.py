@@ -14,10 +14,13 @@ from fastapi import FastAPI
 
 from lock_broker.api import create_app
 from lock_broker.clock import HostClock
+from lock_broker.events import Events
+from lock_broker.host import NEEDED, Host
 from lock_broker.leases import Leases
 from lock_broker.metrics import BrokerMetrics
 from lock_broker.registry import Registry
 from lock_broker.routes.parts import Parts
+from lock_broker.scripts import Line
 from lock_broker.settings import BrokerSettings
 from shared.errors import UserError
 from shared.redis_client import RedisClients, RedisError
@@ -52,7 +55,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 class LockBroker(Service[BrokerSettings]):
-    """One per system. A second one on the same host and Redis does no harm; one on another host would."""
+    """Several on one host and Redis behave as one; those of another host stand by."""
 
     name: ClassVar[str] = "lock-broker"
     serves_own_http: ClassVar[bool] = True
@@ -73,9 +76,11 @@ class LockBroker(Service[BrokerSettings]):
 
     async def _serve(self, opened: socket.socket, port: int, clients: RedisClients) -> None:
         metrics = BrokerMetrics(self.metrics)
-        clock, redis = HostClock(), clients.commands
-        leases = Leases(redis, clock, metrics, most_resources=self.settings.broker_resources)
-        registry = Registry(redis, clock, metrics, history=self.settings.broker_versions)
+        redis = clients.commands
+        line = Line(redis.connection_pool.make_connection, HostClock())
+        leases = Leases(redis, line, metrics, most_resources=self.settings.broker_resources)
+        registry = Registry(redis, line, metrics, history=self.settings.broker_versions)
+        host = Host(line, metrics)
         metrics.redis_up.set_function(lambda: 0.0 if "redis" in self.not_ready else 1.0)
 
         async def missing() -> Mapping[str, str]:
@@ -83,29 +88,39 @@ class LockBroker(Service[BrokerSettings]):
 
         secret = self.settings.broker_token
         token = secret.get_secret_value() if secret else None
-        app = create_app(Parts(leases, registry, metrics, self.metrics.registry, missing, token))
+        app = create_app(Parts(leases, registry, Events(redis), metrics, self.metrics.registry, missing, token))
         server = _server(app)
         serving = asyncio.create_task(server.serve([opened]))
-        watching = asyncio.create_task(self._watch(leases))
+        watching = asyncio.create_task(self._watch(leases, host))
+        listening = asyncio.create_task(leases.room.listen(clients.blocking))
         stopping = asyncio.create_task(self.stopping.wait())
         self.log.info("listening", host=self.settings.broker_host, port=port)
         try:
-            await asyncio.wait({serving, watching, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({serving, watching, listening, stopping}, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            leases.room.close()
             server.should_exit = True
-            watching.cancel()
-            stopping.cancel()
-            await asyncio.gather(serving, watching, stopping, return_exceptions=True)
-        for task in (serving, watching):
+            for task in (watching, listening, stopping):
+                task.cancel()
+            await asyncio.gather(serving, watching, listening, stopping, return_exceptions=True)
+            await line.aclose()
+        for task in (serving, watching, listening):
             if not task.cancelled() and (error := task.exception()):
                 raise error
         if not self.stopping.is_set():
             raise RuntimeError("the HTTP server ended by itself")
 
-    async def _watch(self, leases: Leases) -> None:
-        """See to it that leases which ran out are noticed, and that the first look after a reboot is an early one."""
+    async def _watch(self, leases: Leases, host: Host) -> None:
+        """Beat, and see to it that leases which ran out are noticed, early after a restart of Redis, too."""
+
+        async def look() -> None:
+            await host.beat()
+            if host.active:
+                await leases.live()
+            self.set_ready("host", None if host.active else NEEDED)
+
         while not self.stopping.is_set():
-            await self.outlast(leases.live, part="redis", away=REDIS_TROUBLE)
+            await self.outlast(look, part="redis", away=REDIS_TROUBLE)
             await self.pause(WATCH_SECONDS)
 
     async def _missing(self, clients: RedisClients) -> Mapping[str, str]:

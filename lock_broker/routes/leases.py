@@ -5,23 +5,70 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Path, Query, Request, Response
+from starlette.types import Message
 
 from lock_broker import examples
-from lock_broker.routes.parts import P
-from shared.leases import Lease, LeaseList, LeaseRenewal, LeaseRequest
+from lock_broker.leases import HungUp
+from lock_broker.problems import Refused
+from lock_broker.routes.parts import P, Who
+from shared.leases import (
+    AnyLeaseRequest,
+    EventList,
+    ForcedRelease,
+    Kind,
+    Lease,
+    LeaseList,
+    LeaseRenewal,
+    LeaseRequest,
+    ResourceState,
+)
+from shared.messages import Name
 
 LeaseIdPath = Annotated[str, Path(max_length=160, description="as given by POST /v1/leases")]
+EventId = Annotated[
+    str, Query(pattern=r"^[0-9]{1,15}-[0-9]{1,9}$", description="only what came after this event; its `id`")
+]
 router = APIRouter(prefix="/v1", tags=["leases"])
 
 
-@router.post("/leases", status_code=201, responses=examples.ACQUIRE)
-async def acquire(asked: LeaseRequest, parts: P, response: Response) -> Lease:
-    """Ask for a lease. Send the same `request_id` again when the answer was lost: it never makes a second lease."""
-    lease, new = await parts.leases.acquire(asked)
-    response.status_code = HTTPStatus.CREATED if new else HTTPStatus.OK
-    response.headers["Location"] = f"/v1/leases/{lease.lease_id}"
-    return lease
+def _hung_up(request: Request) -> HungUp:
+    async def hung_up() -> Message:
+        while (message := await request.receive())["type"] != "http.disconnect":
+            pass
+        return message
+
+    return hung_up
+
+
+def _granted(lease: Lease, new: bool) -> Response:
+    """Answer with a lease. Made here: it need not be checked again on its way out."""
+    return Response(
+        lease.model_dump_json(),
+        HTTPStatus.CREATED if new else HTTPStatus.OK,
+        {"Location": f"/v1/leases/{lease.lease_id}"},
+        media_type="application/json",
+    )
+
+
+@router.post("/leases", status_code=201, response_model=Lease, responses=examples.ACQUIRE)
+async def acquire(asked: LeaseRequest, parts: P, who: Who, request: Request) -> Response:
+    """Ask for a lease, waiting up to `wait_ms` in line for it. Send the same `request_id` again when the answer was
+    lost: it never makes a second lease."""
+    return _granted(*await parts.leases.acquire(asked, who, _hung_up(request)))
+
+
+@router.post("/leases/any", status_code=201, response_model=Lease, responses=examples.ACQUIRE_ANY)
+async def acquire_any(asked: AnyLeaseRequest, parts: P, who: Who, request: Request) -> Response:
+    """Ask for the lease of one of several resources: of the first free one by `choice`."""
+    if bool(asked.resources) == (asked.kind is not None):
+        raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, "body: give either resources or kind")
+    candidates = asked.resources
+    if asked.kind is not None:
+        candidates = await parts.registry.resources(asked.kind)
+        if not candidates:
+            raise Refused(HTTPStatus.NOT_FOUND, f"no model of the kind {asked.kind} is registered")
+    return _granted(*await parts.leases.acquire_any(asked, candidates, who, _hung_up(request)))
 
 
 @router.get("/leases", responses=examples.LEASES)
@@ -37,12 +84,34 @@ async def lease(lease_id: LeaseIdPath, parts: P) -> Lease:
 
 
 @router.patch("/leases/{lease_id}", responses=examples.RENEW)
-async def renew(lease_id: LeaseIdPath, asked: LeaseRenewal, parts: P) -> Lease:
+async def renew(lease_id: LeaseIdPath, asked: LeaseRenewal, parts: P, who: Who) -> Lease:
     """Go on holding a lease, for `ttl_ms` from now. 410 means: stop working, it is not yours any more."""
-    return await parts.leases.renew(lease_id, asked.ttl_ms)
+    return await parts.leases.renew(lease_id, asked.ttl_ms, who)
 
 
 @router.delete("/leases/{lease_id}", status_code=204, responses=examples.RELEASE)
-async def release(lease_id: LeaseIdPath, parts: P) -> None:
+async def release(lease_id: LeaseIdPath, parts: P, who: Who) -> None:
     """Give a lease back. Doing so twice, or too late, changes nothing."""
-    await parts.leases.release(lease_id)
+    await parts.leases.release(lease_id, who)
+
+
+@router.post("/leases/{lease_id}/force-release", status_code=204, responses=examples.FORCE)
+async def force_release(lease_id: LeaseIdPath, asked: ForcedRelease, parts: P, who: Who) -> None:
+    """End somebody else's lease, for admins. Its token is an old one from now on. Doing so twice changes nothing."""
+    if not who.may("admin"):
+        raise Refused(HTTPStatus.FORBIDDEN, "only an admin may take leases away")
+    await parts.leases.force_release(lease_id, asked.reason, who)
+
+
+@router.get("/resources/{kind}/{name}", responses=examples.RESOURCE)
+async def resource(kind: Kind, name: Name, parts: P) -> ResourceState:
+    """Look at one resource: who has it, and who waits for it."""
+    return await parts.leases.resource(f"{kind}/{name}")
+
+
+@router.get("/events", responses=examples.EVENTS)
+async def events(
+    parts: P, after: EventId | None = None, limit: Annotated[int, Query(ge=1, le=1000)] = 100
+) -> EventList:
+    """Read the audit stream, oldest first. Ask again with the last `id` for what came since."""
+    return EventList(events=await parts.events.after(after, limit))

@@ -9,6 +9,7 @@ from typing import Annotated, cast
 from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry
 
+from lock_broker.events import Events
 from lock_broker.leases import Leases
 from lock_broker.metrics import BrokerMetrics
 from lock_broker.principals import ANONYMOUS, Principal
@@ -21,6 +22,7 @@ class Parts:
 
     leases: Leases
     registry: Registry
+    events: Events
     metrics: BrokerMetrics
     exported: CollectorRegistry
     missing: Callable[[], Awaitable[Mapping[str, str]]]
@@ -28,7 +30,8 @@ class Parts:
     token: str | None = None
 
 
-def _parts(request: Request) -> Parts:
+# Both are coroutines: FastAPI sends plain functions to a thread, which takes longer than to grant a lease.
+async def _parts(request: Request) -> Parts:
     return cast(Parts, request.app.state.parts)
 
 
@@ -36,7 +39,7 @@ P = Annotated[Parts, Depends(_parts)]
 """A route's parameter of this type is the application's parts."""
 
 
-def _who(request: Request) -> Principal:
+async def _who(request: Request) -> Principal:
     return cast(Principal, request.scope.get("state", {}).get("principal", ANONYMOUS))
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from redis.asyncio import Redis
-
 from lock_broker import keys
-from lock_broker.scripts.script import Clock, Script
+from lock_broker.scripts.line import Line
+from lock_broker.scripts.script import Script
 
 _SCRIPT = Script("commit")
 
@@ -17,7 +16,8 @@ class CommitReply:
     """What came of a commit."""
 
     outcome: str
-    newly_lost: bool
+    lost: int
+    """How many leases this script was the first to see run out."""
     text: str
     """The version's document where there is one, else the reason."""
     version: int
@@ -25,8 +25,7 @@ class CommitReply:
 
 
 async def commit(
-    redis: Redis,
-    clock: Clock,
+    line: Line,
     model: str,
     *,
     lease_id: str,
@@ -39,19 +38,12 @@ async def commit(
 ) -> CommitReply:
     """Make ``document`` the model's version ``expected_head + 1`` and its head.
 
-    Outcomes: ``committed``; ``same``, this request did it before; ``stale``, the lease is not held or the token not the
-    newest; ``moved``, the head is not the expected one.
+    Outcomes: ``committed``; ``same``, this request did it before; ``stale``, the lease is not held exclusively or the
+    token not the newest; ``moved``, the head is not the expected one.
     """
-    places = [
-        keys.lease_key(lease.resource),
-        keys.fence_key(lease.resource),
-        keys.head_key(model),
-        keys.versions_key(model),
-        keys.requests_key(model),
-        keys.MODELS,
-        keys.EVENTS,
-    ]
-    arguments: list[str | int] = [clock.now_ms(), clock.boot, lease_id, token, expected_head, model, lease.resource]
+    places = [*keys.pairs([lease.resource]), keys.head_key(model), keys.versions_key(model)]
+    places += [keys.requests_key(model), keys.MODELS]
+    arguments: list[str | int] = [lease_id, token, expected_head, model, lease.resource]
     arguments += [request_id, document, history]
-    outcome, lost, text, version = await _SCRIPT(redis, places, arguments)
-    return CommitReply(outcome.decode(), bool(lost), text.decode(), int(version))
+    reply = await _SCRIPT(line, places, arguments)
+    return CommitReply(reply["outcome"], reply["lost"], reply["text"], reply["version"])

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+import json
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
+from lock_broker import keys, scripts
 from lock_broker.leases import Leases
 from lock_broker.metrics import BrokerMetrics
 from lock_broker.registry import Registry
+from lock_broker.scripts import Line
 from shared.redis_client import RedisClients
 from shared.telemetry import Metrics
 from tests.conftest import RedisServer
@@ -31,17 +35,50 @@ class Broker:
     def __init__(self, clients: RedisClients, *, most_resources: int = 100, history: int = 1000) -> None:
         self.redis, self.clock = clients.commands, FakeClock()
         self.counted = Metrics("lock-broker")
-        metrics = BrokerMetrics(self.counted)
-        self.leases = Leases(self.redis, self.clock, metrics, most_resources=most_resources)
-        self.registry = Registry(self.redis, self.clock, metrics, history=history)
+        self.metrics = BrokerMetrics(self.counted)
+        self.line = Line(self.redis.connection_pool.make_connection, self.clock)
+        self.leases = Leases(self.redis, self.line, self.metrics, most_resources=most_resources)
+        self.registry = Registry(self.redis, self.line, self.metrics, history=history)
 
     def count(self, name: str, **labels: str) -> float | None:
         return self.counted.registry.get_sample_value(f"ptz_lock_broker_{name}", labels)
 
+    async def document(self, resource: str) -> dict[str, Any]:
+        """What Redis keeps of a resource."""
+        found: dict[str, Any] = json.loads(await self.redis.get(keys.resource_key(resource)))
+        return found
+
+    async def reboot(self, now: int) -> None:
+        """The host starts again, and its brokers take over from those before."""
+        self.clock.now, self.clock.boot = now, self.clock.boot + "+"
+        active, seen = await scripts.beat(self.line)
+        assert not active, "a new boot may not begin before the old one's beat has stopped"
+        assert (await scripts.beat(self.line, seen))[0]
+
+    async def aclose(self) -> None:
+        await self.line.aclose()
+
+
+MakeBroker = Callable[..., Broker]
+
 
 @pytest.fixture
-def broker(clients: RedisClients) -> Broker:
-    return Broker(clients)
+async def make_broker(clients: RedisClients) -> AsyncIterator[MakeBroker]:
+    """Brokers on one Redis; each with a connection and a clock of its own."""
+    made: list[Broker] = []
+
+    def make(**options: int) -> Broker:
+        made.append(Broker(clients, **options))
+        return made[-1]
+
+    yield make
+    for broker in made:
+        await broker.aclose()
+
+
+@pytest.fixture
+async def broker(make_broker: MakeBroker) -> Broker:
+    return make_broker()
 
 
 def broker_process(directory: Path, redis: RedisServer, **settings: str) -> Process:

@@ -75,7 +75,7 @@ async def test_a_lease_from_grant_to_release(http: httpx.AsyncClient) -> None:
     problem(await http.post("/v1/leases", json=lease_body()), 410)  # a late copy of the first request
     second = await acquire(http, request_id="request-2")
     assert second["token"] == 2
-    assert problem(await http.get(path), 410)["ended"] == "superseded"
+    assert problem(await http.get(path), 410)["ended"] == "released"
     assert (await http.delete(path)).status_code == 204
     assert (await http.get(f"/v1/leases/{second['lease_id']}")).status_code == 200, "an old id ended a new lease"
 

@@ -10,8 +10,7 @@ from lock_broker import keys
 from lock_broker.problems import Refused
 from shared.leases import CommitRequest, LeaseRequest
 from shared.messages import Checkpoint
-from shared.redis_client import RedisClients
-from tests.lock_broker.conftest import Broker
+from tests.lock_broker.conftest import Broker, MakeBroker
 
 RESOURCE, MODEL = "world-model/wm_00_00", "wm_00_00"
 
@@ -23,8 +22,8 @@ def request(number: int, *, holder: str = "same-process", ttl_ms: int = 1000, re
 async def test_no_lock_is_immortal(broker: Broker) -> None:
     """There: set and expiry were two commands; a crash between them locked for ever. Here: one script does it all."""
     await broker.leases.acquire(request(1))
-    record = await broker.redis.hgetall(keys.lease_key(RESOURCE))
-    assert int(record[b"expires"]) == broker.clock.now + 1000
+    [record] = (await broker.document(RESOURCE))["leases"]
+    assert record["expires"] == broker.clock.now + 1000
     broker.clock.now += 1000
     lease, _ = await broker.leases.acquire(request(2))
     assert lease.token == 2
@@ -104,15 +103,15 @@ async def test_a_crowd_of_rivals_one_winner(broker: Broker) -> None:
 async def test_a_reboot_prolongs_and_never_repeats_a_token(broker: Broker) -> None:
     lease, _ = await broker.leases.acquire(request(1, ttl_ms=60_000))
     broker.clock.now += 59_000
-    broker.clock.boot, broker.clock.now = "boot-2", 5
+    await broker.reboot(5)
     assert (await broker.leases.get(lease.lease_id)).expires_in_ms == 60_000
     await broker.leases.release(lease.lease_id)
     new, _ = await broker.leases.acquire(request(2))
     assert new.token > lease.token + 100, "the log's last second may be lost, with a token in it"
 
 
-async def test_history_is_bounded(clients: RedisClients) -> None:
-    broker = Broker(clients, history=3)
+async def test_history_is_bounded(make_broker: MakeBroker) -> None:
+    broker = make_broker(history=3)
     lease, _ = await broker.leases.acquire(request(1, ttl_ms=60_000))
     for number in range(10):
         commit = CommitRequest(
