@@ -14,6 +14,8 @@ from typing import Literal
 from shared.leases import Mode
 
 NEVER = float("inf")
+TICK_SECONDS = 0.001
+"""The broker counts whole milliseconds."""
 
 Kind = Literal["acquire", "renew", "release", "force", "commit"]
 Outcome = Literal["ok", "denied", "ended", "stale", "moved", "unknown"]
@@ -41,6 +43,8 @@ class Operation:
     wait: float = 0.0
     lease: str = ""
     """The lease that was got, or that was renewed, ended or written under."""
+    until: float = 0.0
+    """The lease lives at least until then: what the answer says is left, counted from before it was asked for."""
     token: int = 0
     expected: int = 0
     """The head that a commit started from."""

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from ptzjepa.verification.history import NEVER, Operation, Violation
+from ptzjepa.verification.history import NEVER, TICK_SECONDS, Operation, Violation
 
 LINGER_SECONDS = 20.0
 """A request that nobody answered may be carried out so much later: it may sit in a process that was stopped."""
@@ -156,12 +156,17 @@ class _Walk:
             return state if rivals or self._somebody_in_line(item) else None
         if item.outcome == "ended":
             return state
+        known = item.outcome == "ok"
+        same = next((live for live in state.live if live.lease == item.lease), None)
+        if known and same:  # the request was answered before
+            longer = same._replace(earliest=max(same.earliest, item.until))
+            return state._replace(live=state.live - {same} | {longer})
         if any(rival.earliest > now for rival in rivals):
             return None
-        known = item.outcome == "ok"
         if known and item.token <= state.fence:
             return None
-        lease = Live(item.lease if known else f"?{item.number}", item.mode, item.token, item.start + item.ttl)
+        until = item.until if known else item.start + item.ttl - TICK_SECONDS
+        lease = Live(item.lease if known else f"?{item.number}", item.mode, item.token, until)
         live = state.live.difference(rivals) | {lease}
         return state._replace(fence=item.token if known else state.fence, live=live)
 
@@ -176,7 +181,7 @@ def _renew(state: State, item: Operation, held: Live | None, now: float) -> Stat
     if item.outcome == "ok":
         if held is None:
             return None
-        return state._replace(live=state.live - {held} | {held._replace(earliest=item.start + item.ttl)})
+        return state._replace(live=state.live - {held} | {held._replace(earliest=max(held.earliest, item.until))})
     return state if held is None else _expired(state, held, now)
 
 

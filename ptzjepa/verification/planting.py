@@ -50,6 +50,7 @@ def _another(grant: Operation, begin: float, until: float, **changes: object) ->
         "request": "planted-request",
         "lease": "planted~lease",
         "token": grant.token + 1,
+        "until": until,
         "lost": 0,
         "wait": 0.0,
         **changes,
@@ -163,7 +164,8 @@ def two_leases_for_a_request(operations: Operations, rng: random.Random) -> Oper
     grant = rng.choice(granted)
     newest = max(item.token for item in granted)
     end = max((item.end for item in operations if item.end < NEVER), default=0.0) + 3600.0
-    return [*operations, _another(grant, end, end + 1.0, request=grant.request, token=newest + 1)]
+    again = _another(grant, end, end + 1.0, request=grant.request, token=newest + 1)
+    return [*operations, again]
 
 
 def early_end(operations: Operations, rng: random.Random) -> Operations | None:

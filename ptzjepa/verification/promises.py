@@ -1,7 +1,7 @@
 """The broker's promises, each checked by itself on one resource's operations: simple, and quick on any length.
 
-A lease is *surely held* from the return of its grant until its first release or force is called, or until the last
-successful renewal's call (or the grant's) plus its ttl. What overlaps that, or denies it, breaks a promise.
+A lease is *surely held* from the return of its grant until its first release or force is called, or until the life
+that the grant's or a renewal's answer promised is over. What overlaps that, or denies it, breaks a promise.
 """
 
 from __future__ import annotations
@@ -161,8 +161,8 @@ def remembered(resource: str, operations: Sequence[Operation], stored: Sequence[
 
 
 def _life(grant: Operation, uses: Sequence[Operation]) -> float:
-    renewed = (item.start + item.ttl for item in uses if item.kind == "renew" and item.outcome == "ok")
-    return max((grant.start + grant.ttl, *renewed))
+    renewed = (item.until for item in uses if item.kind == "renew" and item.outcome == "ok")
+    return max((grant.until, *renewed))
 
 
 def _sure_until(grant: Operation, uses: Sequence[Operation]) -> float:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ptzjepa.verification.history import NEVER, History, Kind, Operation, Outcome
+from ptzjepa.verification.history import NEVER, TICK_SECONDS, History, Kind, Operation, Outcome
 from ptzjepa.verification.http import Answer, Connection
 from shared.leases import Mode, lease_clock
 
@@ -204,6 +204,7 @@ class Client:
         if held is not None:
             facts = {"lease": held.lease, "token": held.token, "mode": held.mode, "ttl": held.ttl, **facts}
         start, lost = lease_clock(), 0
+        asked = start
         try:
             while (answer := await self._attempt(method, path, data, patience)) is None:
                 lost += 1
@@ -212,11 +213,14 @@ class Client:
                         kind=kind, resources=resources, start=start, end=NEVER, outcome="unknown", lost=lost, **facts
                     )
                 await asyncio.sleep(PAUSE_SECONDS)
+                asked = lease_clock()
         except asyncio.CancelledError:
             self._scene.note(
                 kind=kind, resources=resources, start=start, end=NEVER, outcome="unknown", lost=lost + 1, **facts
             )
             raise
+        if "expires_in_ms" in (document := answer.json()) and answer.status < 300:
+            facts = {**facts, "until": asked + document["expires_in_ms"] / 1000.0 - TICK_SECONDS}
         return self._answered(kind, resources, start, lost, answer, facts)
 
     def _answered(
