@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import Depends, FastAPI
-from fastapi.security import HTTPBearer
+from fastapi import FastAPI
 
+from lock_broker.description import complete
 from lock_broker.gate import Gate
 from lock_broker.problems import install_handlers
 from lock_broker.routes import health, leases, models
 from lock_broker.routes.parts import Parts
-from shared.leases import Problem
+from lock_broker.settings import BrokerSettings
+from lock_broker.tokens import Tokens
 
 
-def create_app(parts: Parts) -> FastAPI:
+def create_app(parts: Parts, tokens: Tokens, settings: BrokerSettings) -> FastAPI:
     """Make the application."""
     app = FastAPI(
         title="Lock broker",
@@ -26,19 +27,22 @@ def create_app(parts: Parts) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.parts = parts
-    bearer = HTTPBearer(auto_error=False, description="PTZ_BROKER_TOKEN")
-    for routes in (leases, models):
-        app.include_router(routes.router, dependencies=[Depends(bearer)])
-    app.include_router(health.router)
+    for routes in (leases, models, health):
+        app.include_router(routes.router)
     install_handlers(app)
-    app.add_middleware(Gate, metrics=parts.metrics, token=parts.token)
+    app.add_middleware(
+        Gate,
+        metrics=parts.metrics,
+        tokens=tokens,
+        rate=settings.broker_rate,
+        burst=settings.broker_burst,
+        body_seconds=settings.broker_slow_seconds,
+    )
     generate = app.openapi
 
     def described() -> dict[str, Any]:
         if app.openapi_schema is None:
-            schema = generate()
-            schema["components"]["schemas"]["Problem"] = Problem.model_json_schema()
-            app.openapi_schema = schema
+            app.openapi_schema = complete(generate(), tokens=tokens.required)
         return app.openapi_schema
 
     app.openapi = described  # type: ignore[method-assign]

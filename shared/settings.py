@@ -81,6 +81,11 @@ class ServiceSettings(BaseSettings):
     redis_password: SecretStr | None = Field(default=None, description="password of that Redis")
     broker_url: str = Field(default="http://127.0.0.1:8700", description="address of the lock broker")
     broker_token: SecretStr | None = Field(default=None, description="bearer token of the lock broker")
+    broker_ca_file: Path | None = Field(default=None, description="certificates to believe an https:// broker by")
+    broker_client_certificate_file: Path | None = Field(
+        default=None, description="certificate to show a broker that asks for one"
+    )
+    broker_client_key_file: Path | None = Field(default=None, description="its key, where it is a file of its own")
     model_store: str = Field(default="runs/model-store", description="directory or fsspec URL of the model store")
 
     admin_host: str = Field(default="0.0.0.0", description="where /healthz, /readyz and /metrics listen")  # noqa: S104

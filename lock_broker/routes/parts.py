@@ -27,7 +27,6 @@ class Parts:
     exported: CollectorRegistry
     missing: Callable[[], Awaitable[Mapping[str, str]]]
     """Asks what the service lacks to do its work: a part's name and a reason."""
-    token: str | None = None
 
 
 # Both are coroutines: FastAPI sends plain functions to a thread, which takes longer than to grant a lease.

@@ -73,6 +73,7 @@ class Cluster:
             "REDIS_URL": redis_url(self._directory / REDIS),
             "BROKER_PORT": str(self._ports[name]),
             "BROKER_HOST": "127.0.0.1",
+            "BROKER_RATE": "0",
             "NODE": name,
             "LOG_LEVEL": "error",
         }
