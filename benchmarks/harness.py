@@ -1,7 +1,8 @@
 """What every benchmark shares: medians over repeats, one table of at most 80 columns, one JSON format.
 
-A benchmark is a module with ``measure() -> list[Row]``, or ``Measured``, that ends in ``sys.exit(main("name", measure))``. Threads are
-limited to one when the package is imported, so that numbers are per core.
+A benchmark is a module with ``measure() -> list[Row]``, or ``Measured``, that ends in
+``sys.exit(main("name", measure))``. Threads are limited to one when the package is imported, so that numbers are per
+core.
 """
 
 from __future__ import annotations

@@ -223,10 +223,8 @@ async def _measure(directory: Path) -> Measured:
             lanes[f"redis {clients}"] = Lane(), redis_lock_turns(redis, clients)
             if etcd is not None:
                 lanes[f"etcd {clients}"] = Lane(), await etcd_turns(etcd, clients)
-        for lane, turns in lanes.values():  # warm up
-            await lane.drive(turns, 0.3)
-        for lane, _ in lanes.values():
-            lane.rates.clear(), lane.p50.clear(), lane.p99.clear()
+        for _, turns in lanes.values():
+            await Lane().drive(turns, 0.3)  # warms up
         for _ in range(ROUNDS):
             for lane, turns in lanes.values():
                 await lane.drive(turns, SECONDS)

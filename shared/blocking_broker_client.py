@@ -35,6 +35,7 @@ from shared.leases import (
     lease_clock,
 )
 from shared.settings import ServiceSettings
+from shared.tls import broker_connection
 
 
 class BlockingHeldLease(HeldLease):
@@ -50,10 +51,7 @@ class BlockingBrokerClient:
     """Leases and commits for threads. Safe to share between them; close it, or use it as a block."""
 
     def __init__(self, settings: ServiceSettings) -> None:
-        try:
-            self._http = httpx.Client(**answers.connection_options(settings))
-        except httpx.InvalidURL as error:
-            raise UserError(f"PTZ_BROKER_URL: {error}") from error
+        self._http = httpx.Client(**broker_connection(settings), timeout=answers.patience())
         self._log = structlog.get_logger()
 
     def __enter__(self) -> Self:

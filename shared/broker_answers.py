@@ -8,7 +8,6 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from shared.errors import UserError
-from shared.settings import ServiceSettings
 
 R = TypeVar("R", bound=BaseModel)
 
@@ -33,14 +32,6 @@ class LeaseLost(Exception):
 
 class CommitRefused(Exception):
     """The registry did not move the head: the token is stale, or the head is not the one expected."""
-
-
-def connection_options(settings: ServiceSettings) -> dict[str, Any]:
-    """Return what httpx's clients need to know of the broker: address, credentials, time-outs."""
-    headers = {}
-    if settings.broker_token is not None:
-        headers["Authorization"] = f"Bearer {settings.broker_token.get_secret_value()}"
-    return {"base_url": settings.broker_url, "headers": headers, "timeout": patience()}
 
 
 def patience(wait_ms: int = 0) -> httpx.Timeout:

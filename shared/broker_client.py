@@ -36,6 +36,7 @@ from shared.leases import (
     lease_clock,
 )
 from shared.settings import ServiceSettings
+from shared.tls import broker_connection
 
 __all__ = ["BrokerAway", "BrokerClient", "CommitRefused", "HeldLease", "LeaseHeld", "LeaseLost"]
 
@@ -49,10 +50,7 @@ class BrokerClient:
     """Talks to the broker's REST API, version 1. One instance serves a whole process."""
 
     def __init__(self, settings: ServiceSettings, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
-        try:
-            self._http = httpx.AsyncClient(**answers.connection_options(settings), transport=transport)
-        except httpx.InvalidURL as error:
-            raise UserError(f"PTZ_BROKER_URL: {error}") from error
+        self._http = httpx.AsyncClient(**broker_connection(settings), timeout=answers.patience(), transport=transport)
         self._log = structlog.get_logger()
 
     async def aclose(self) -> None:

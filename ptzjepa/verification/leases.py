@@ -20,10 +20,11 @@ from ptzjepa.verification.checker import check
 from ptzjepa.verification.cluster import Cluster
 from ptzjepa.verification.history import Stored
 from ptzjepa.verification.http import Connection
+from ptzjepa.verification.linearizability import RESOLVE_SECONDS
 from ptzjepa.verification.nemesis import Nemesis, Weather
 from ptzjepa.verification.planting import plant_all
 from ptzjepa.verification.report import Report, write
-from ptzjepa.verification.workload import KIND, RESOLVE_SECONDS, Client, Scene
+from ptzjepa.verification.workload import KIND, Client, Scene
 from shared.errors import EXIT_FAULT, EXIT_OK, UserError
 
 CLIENTS = 24

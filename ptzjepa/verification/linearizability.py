@@ -5,7 +5,8 @@ The search of Wing and Gong in Lowe's form, one resource at a time: walk over ca
 operations take effect only when a return demands it. Equal configurations are one; no configuration left is a
 violation. A lease's running out is nobody's operation: whatever needs it gone may take it as gone from the earliest
 moment at which it can have run out. An operation without an answer may take effect or not, until it can't linger
-anywhere any more.
+anywhere any more. A grant that nobody heard of explains nothing but denials: it, and whoever stands in line, is not
+followed through the search, but excuses the denials of its time.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from ptzjepa.verification.history import NEVER, TICK_SECONDS, Operation, Violation
+from ptzjepa.verification.history import NEVER, Operation, Violation
 
-LINGER_SECONDS = 20.0
+LINGER_SECONDS = 10.0
 """A request that nobody answered may be carried out so much later: it may sit in a process that was stopped."""
+RESOLVE_SECONDS = 15.0
+"""How long an unanswered request is sent again, before its outcome stays unknown."""
 LINE_SECONDS = 4.0
 """How much longer than its wait somebody may stand in line, if nobody told the broker."""
 MOST_CONFIGURATIONS = 20_000
@@ -39,6 +42,12 @@ class State(NamedTuple):
     fence: int = 0
     head: int = 0
     live: frozenset[Live] = frozenset()
+
+
+class _Excuse(NamedTuple):
+    start: float
+    until: float
+    request: str
 
 
 class Intractable(Exception):
@@ -75,14 +84,14 @@ def linearizable(resource: str, operations: Sequence[Operation]) -> list[Violati
 def _events(operations: Sequence[Operation]) -> list[_Event]:
     events = []
     for operation in operations:
-        if operation.kind == "renew" and operation.outcome == "unknown":
-            continue  # it can only have prolonged the lease, and nothing is concluded from a lease that lives on
+        if operation.outcome == "unknown" and operation.kind in ("renew", "acquire"):
+            continue  # a renewal can only have prolonged the lease, and nothing is concluded from one that lives on
         events.append(_Event(operation.start, "call", operation))
         if operation.outcome == "unknown":
             events.append(_Event(operation.start + LINGER_SECONDS, "forget", operation))
             continue
         events.append(_Event(operation.end, "return", operation))
-        if operation.lost and operation.outcome != "ok" and operation.kind in ("acquire", "commit", "force"):
+        if operation.lost and operation.outcome != "ok" and operation.kind in ("commit", "force"):
             # An attempt of it may still come to effect, after another attempt was refused.
             late = replace(operation, number=-operation.number - 1, outcome="unknown", end=NEVER)
             events.append(_Event(late.start, "call", late))
@@ -92,11 +101,8 @@ def _events(operations: Sequence[Operation]) -> list[_Event]:
 
 class _Walk:
     def __init__(self, operations: Sequence[Operation]) -> None:
-        self._lines = [
-            (item.start, item.start + item.wait + LINE_SECONDS, item.request)
-            for item in operations
-            if item.kind == "acquire" and item.wait
-        ]
+        self._excuses = [excuse for item in operations if (excuse := _excuse(item)) is not None]
+        self._excused: dict[int, bool] = {}
         self._pending: dict[int, Operation] = {}
         self._configurations = {_Configuration(State(), frozenset())}
 
@@ -153,28 +159,41 @@ class _Walk:
     def _acquire(self, state: State, item: Operation, now: float) -> State | None:
         rivals = [live for live in state.live if "exclusive" in (live.mode, item.mode)]
         if item.outcome == "denied":
-            return state if rivals or self._somebody_in_line(item) else None
+            return state if rivals or self._is_excused(item) else None
         if item.outcome == "ended":
             return state
-        known = item.outcome == "ok"
         same = next((live for live in state.live if live.lease == item.lease), None)
-        if known and same:  # the request was answered before
+        if same:  # the request was answered before
             longer = same._replace(earliest=max(same.earliest, item.until))
             return state._replace(live=state.live - {same} | {longer})
         if any(rival.earliest > now for rival in rivals):
             return None
-        if known and item.token <= state.fence:
+        if item.token <= state.fence:
             return None
-        until = item.until if known else item.start + item.ttl - TICK_SECONDS
-        lease = Live(item.lease if known else f"?{item.number}", item.mode, item.token, until)
-        live = state.live.difference(rivals) | {lease}
-        return state._replace(fence=item.token if known else state.fence, live=live)
+        lease = Live(item.lease, item.mode, item.token, item.until)
+        return state._replace(fence=item.token, live=state.live.difference(rivals) | {lease})
 
-    def _somebody_in_line(self, item: Operation) -> bool:
-        return any(
-            start <= item.end and until >= item.start and request != item.request
-            for start, until, request in self._lines
-        )
+    def _is_excused(self, item: Operation) -> bool:
+        found = self._excused.get(item.number)
+        if found is None:
+            found = self._excused[item.number] = any(
+                excuse.start <= item.end and excuse.until >= item.start and excuse.request != item.request
+                for excuse in self._excuses
+            )
+        return found
+
+
+def _excuse(item: Operation) -> _Excuse | None:
+    """Return when a request may have been in others' way without anybody having been told that it had the lease."""
+    if item.kind != "acquire":
+        return None
+    until = item.start + item.wait + LINE_SECONDS if item.wait else 0.0
+    if item.outcome == "unknown" or (item.outcome == "denied" and item.lost):
+        last = item.start + RESOLVE_SECONDS if item.outcome == "unknown" else item.end
+        until = max(until, last + LINGER_SECONDS + item.ttl)
+    if item.outcome == "ended":
+        until = max(until, item.end)
+    return _Excuse(item.start, until, item.request) if until else None
 
 
 def _renew(state: State, item: Operation, held: Live | None, now: float) -> State | None:

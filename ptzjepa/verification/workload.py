@@ -14,13 +14,12 @@ from typing import Any
 
 from ptzjepa.verification.history import NEVER, TICK_SECONDS, History, Kind, Operation, Outcome
 from ptzjepa.verification.http import Answer, Connection
+from ptzjepa.verification.linearizability import RESOLVE_SECONDS
 from shared.leases import Mode, lease_clock
 
 KIND = "world-model"
 ANSWER_SECONDS = 4.5
 """A little longer than the broker waits for Redis."""
-RESOLVE_SECONDS = 15.0
-"""How long an unanswered request is sent again, before its outcome stays unknown."""
 PAUSE_SECONDS = 0.05
 TTLS = (1.0, 1.0, 1.5, 2.5)
 _AWAY = frozenset({429, 502, 503, 504})
