@@ -11,7 +11,7 @@ followed through the search, but excuses the denials of its time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -113,35 +113,39 @@ class _Walk:
             self._pending[operation.number] = operation
             return True
         if event.what == "return":
-            self._configurations = set(self._after(operation, event.at))
-        self._pending.pop(operation.number)
-        self._configurations = {
-            _Configuration(item.state, item.done - {operation.number}) for item in self._configurations
-        }
-        if len(self._configurations) > MOST_CONFIGURATIONS:
-            raise Intractable(f"more than {MOST_CONFIGURATIONS} configurations")
+            reached = self._reachable(event.at, operation)
+            self._configurations = {
+                _Configuration(item.state, item.done - {operation.number})
+                for item in reached
+                if operation.number in item.done
+            }
+        else:  # it has taken effect by now, or never will
+            self._configurations = self._reachable(event.at)
+        del self._pending[operation.number]
         return bool(self._configurations)
 
-    def _after(self, wanted: Operation, now: float) -> Iterator[_Configuration]:
-        """Let pending operations take effect in every possible order, until ``wanted`` has."""
+    def _reachable(self, now: float, wanted: Operation | None = None) -> set[_Configuration]:
+        """Let pending operations take effect by ``now`` in every order; none after ``wanted`` has."""
         stack, seen = list(self._configurations), set(self._configurations)
         while stack:
             item = stack.pop()
-            if wanted.number in item.done:
-                yield item
+            if wanted is not None and wanted.number in item.done:
                 continue
             for number, operation in self._pending.items():
                 if number in item.done:
                     continue
                 state = self._effect(item.state, operation, now)
-                if state is None:
+                # What nobody answered has no effect a second time, so whether it had one shows in the state alone.
+                open_ended = operation.outcome == "unknown"
+                if state is None or (open_ended and state == item.state):
                     continue
-                reached = _Configuration(state, item.done | {number})
+                reached = _Configuration(state, item.done if open_ended else item.done | {number})
                 if reached not in seen:
                     seen.add(reached)
                     stack.append(reached)
             if len(seen) > MOST_CONFIGURATIONS:
                 raise Intractable(f"more than {MOST_CONFIGURATIONS} configurations")
+        return seen
 
     def _effect(self, state: State, item: Operation, now: float) -> State | None:
         """Return the state after the operation took effect by ``now`` as it was answered; None if it can't have."""

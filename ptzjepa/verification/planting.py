@@ -220,11 +220,11 @@ def plant_all(history: History, seed: int) -> list[Planted]:
     return [_try(plant, sound, rng) for plant in PLANTS] + [_lost_from_the_registry(history, rng)]
 
 
-def excerpt(operations: Sequence[Operation]) -> Operations:
+def excerpt(operations: Sequence[Operation], most: int = EXCERPT) -> Operations:
     """Return the first operations of a resource; one that had not returned when they end is one without an answer."""
-    first = list(operations[:EXCERPT])
-    until = operations[EXCERPT].start if len(operations) > EXCERPT else NEVER
-    return [item if item.end < until else replace(item, end=NEVER, outcome="unknown", lease="") for item in first]
+    first = list(operations[:most])
+    until = operations[most].start if len(operations) > most else NEVER
+    return [item if item.end < until else replace(item, end=NEVER, outcome="unknown") for item in first]
 
 
 def _try(plant: Plant, excerpts: Sequence[tuple[str, Operations]], rng: random.Random) -> Planted:

@@ -125,7 +125,7 @@ def whole_lives(resource: str, operations: Sequence[Operation]) -> list[Violatio
         first_end = min((item.start for item in ends), default=NEVER)
         over = min((item.end for item in ends if item.outcome == "ok"), default=NEVER)
         for use in uses:
-            if use.kind not in ("renew", "commit"):
+            if use.kind not in ("renew", "commit") or (use.kind == "commit" and grant.mode == "shared"):
                 continue
             if use.outcome == "ok" and use.start > over:
                 found.append(Violation("ended is ended", resource, f"{use.kind} under {_name(grant)}", (use.number,)))
