@@ -84,10 +84,10 @@ class Lane:
 
 async def broker_turns(port: int, clients: int) -> list[Turn]:
     """Acquire, release, acquire …: each client a resource of its own."""
-    return [_broker_turn(await Connection.open("127.0.0.1", port), number) for number in range(clients)]
+    return [_broker_turn(await Connection.open("127.0.0.1", port), f"{clients}-{number}") for number in range(clients)]
 
 
-def _broker_turn(connection: Connection, number: int) -> Turn:
+def _broker_turn(connection: Connection, name: str) -> Turn:
     requests, lease = itertools.count(), ""
 
     async def turn() -> None:
@@ -97,7 +97,7 @@ def _broker_turn(connection: Connection, number: int) -> Turn:
             assert answer.status == 204, answer
             lease = ""
         else:
-            answer = await connection.request("POST", "/v1/leases", _body(number, next(requests)))
+            answer = await connection.request("POST", "/v1/leases", _body(name, next(requests)))
             assert answer.status == 201, answer
             lease = answer.json()["lease_id"]
 
@@ -106,10 +106,10 @@ def _broker_turn(connection: Connection, number: int) -> Turn:
 
 async def empty_turns(port: int, clients: int) -> list[Turn]:
     """The same requests to routes that do nothing."""
-    return [_empty_turn(await Connection.open("127.0.0.1", port), number) for number in range(clients)]
+    return [_empty_turn(await Connection.open("127.0.0.1", port), f"{clients}-{number}") for number in range(clients)]
 
 
-def _empty_turn(connection: Connection, number: int) -> Turn:
+def _empty_turn(connection: Connection, name: str) -> Turn:
     requests = itertools.count()
 
     async def turn() -> None:
@@ -117,19 +117,19 @@ def _empty_turn(connection: Connection, number: int) -> Turn:
         if place % 2:
             assert (await connection.request("DELETE", "/empty")).status == 204
         else:
-            answer = await connection.request("POST", "/empty", _body(number, place))
+            answer = await connection.request("POST", "/empty", _body(name, place))
             assert answer.status == 201
             answer.json()
 
     return turn
 
 
-def _body(number: int, place: int) -> bytes:
+def _body(name: str, place: int) -> bytes:
     request = {
-        "resource": f"world-model/wm_00_{number:02d}",
+        "resource": f"world-model/wm-{name}",
         "holder": "benchmark",
         "ttl_ms": _TTL_MS,
-        "request_id": f"{number:04d}-{place:08d}-{time.time_ns():x}",
+        "request_id": f"{name}-{place:08d}",
     }
     return json.dumps(request).encode()
 
