@@ -22,7 +22,7 @@ from dreamer_agent.starts import Start, StartPool
 from shared.broker_client import BrokerAway, BrokerClient, LeaseHeld, LeaseLost
 from shared.leases import ModelVersion
 from shared.messages import Checkpoint, DreamBatch, StreamName, Surprise, View
-from shared.model_store import ModelStore
+from shared.model_store import ModelStore, StoreAway
 from shared.redis_client import RedisClients
 from shared.service import Service
 from shared.streams import Consumer, Follower, Received, look_back, publish
@@ -51,7 +51,7 @@ class DreamGenerator(Service[DreamSettings]):
         torch.set_num_threads(settings.threads)
         self._table = settings.actions()
         self._moves = action_tensor(self._table)
-        self._store = ModelStore(settings.model_store)
+        self._store = ModelStore.from_settings(settings)
         self._broker = BrokerClient(settings)
         self._pool = StartPool(settings.dream_views)
         self._rng = random.Random(settings.seed)
@@ -93,6 +93,7 @@ class DreamGenerator(Service[DreamSettings]):
         )
         self._skipped.labels("backlog")
         self._skipped.labels("not finite")
+        self._skipped.labels("store away")
 
     def _policy_version(self) -> int:
         return self._policy.current.version.version if self._policy.current else 0
@@ -230,7 +231,12 @@ class DreamGenerator(Service[DreamSettings]):
             camera=self.settings.camera,
             action_table=self._table.digest,
         )
-        return _Batch(dreams, self._save(dreams, origin), origin)
+        try:
+            return _Batch(dreams, self._save(dreams, origin), origin)
+        except StoreAway as error:
+            self._skipped.labels("store away").inc()
+            self.log.warning("dreams thrown away", reason=str(error))
+            return None
 
     def _dreamer(self, world_model: WorldModel) -> tuple[Agent, int]:
         """Return who moves in the dream, and its version: the newest policy, or chance until one fits."""

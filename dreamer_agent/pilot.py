@@ -47,7 +47,7 @@ class Pilot(Service[AgentSettings]):
         super().__init__(settings)
         torch.set_num_threads(settings.threads)
         self._table = settings.actions()
-        self._store = ModelStore(settings.model_store)
+        self._store = ModelStore.from_settings(settings)
         self._broker = BrokerClient(settings)
         self._worker = f"{self.name}-{settings.node}"
         self._rng = random.Random(settings.seed)

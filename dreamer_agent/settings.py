@@ -44,7 +44,8 @@ class AgentSettings(DreamerAgentSettings):
     """The learner's and the pilot's settings."""
 
     policy_seconds: float = Field(default=10.0, gt=0.0, le=3600.0, description="seconds between policy versions")
-    policy_files: int = Field(default=16, ge=2, le=65536, description="policy files kept in the model store")
+    keep_last: int = Field(default=16, ge=1, le=65536, description="newest versions kept in the model store")
+    keep_best: int = Field(default=1, ge=0, le=65536, description="versions with the highest mean return kept besides")
     updates_per_batch: int = Field(default=8, ge=1, le=1024, description="updates for each batch of dreams that comes")
     dreams_per_update: int = Field(default=128, ge=1, le=65536, description="dreams in one update")
     dream_buffer: int = Field(default=8, ge=1, le=256, description="batches of dreams that updates draw from")

@@ -27,8 +27,10 @@ def create_app(parts: Parts, tokens: Tokens, settings: BrokerSettings) -> FastAP
         redirect_slashes=False,
     )
     app.state.parts = parts
-    for routes in (leases, models, health):
-        app.include_router(routes.router)
+    # Not included: an included router looks for the route twice.
+    app.router.routes[:0] = leases.router.routes
+    for routes in (leases.others, models.router, health.router):
+        app.include_router(routes)
     install_handlers(app)
     app.add_middleware(
         Gate,

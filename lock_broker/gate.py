@@ -10,7 +10,6 @@ import math
 import time
 from http import HTTPStatus
 
-from prometheus_client import Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lock_broker.metrics import BrokerMetrics
@@ -46,7 +45,6 @@ class Gate:
         self._app, self._metrics, self._tokens, self._body_seconds = app, metrics, tokens, body_seconds
         # Who asks too much must not lose what it holds, and who has no token must not use up what others may ask.
         self._asking, self._keeping, self._strangers = (RateLimit(rate, burst) for _ in range(3))
-        self._series: dict[tuple[str, str, int], Histogram] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer by itself what may not pass; hand on everything else."""
@@ -69,7 +67,8 @@ class Gate:
             await refusal(scope, receive, watch)
         finally:
             route = getattr(scope.get("route"), "path", "unmatched")
-            self._series_of(route, scope["method"], status).observe(time.perf_counter() - started)
+            method = scope["method"] if scope["method"] in _METHODS else "other"
+            self._metrics.answered(route, method, status, time.perf_counter() - started)
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
         has_body, authorization = _look(scope)
@@ -118,14 +117,6 @@ class Gate:
         except TimeoutError:
             detail = f"the body did not arrive within {self._body_seconds:g} s"
             raise _refused(408, detail, Connection="close") from None
-
-    def _series_of(self, route: str, method: str, status: int) -> Histogram:
-        # Kept, as looking up a series by its labels costs more than observing: bounded by routes, methods and statuses.
-        method = method if method in _METHODS else "other"
-        found = self._series.get((route, method, status))
-        if found is None:
-            found = self._series[route, method, status] = self._metrics.seconds.labels(route, method, status)
-        return found
 
 
 def _look(scope: Scope) -> tuple[bool, bytes | None]:

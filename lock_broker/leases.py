@@ -65,7 +65,7 @@ class Leases:
     async def renew(self, lease_id: str, ttl_ms: int, who: Principal = ANONYMOUS) -> Lease:
         """Let a lease run for ``ttl_ms`` from now."""
         reply = await scripts.renew(self._line, lease_id, _parse(lease_id), who, ttl_ms=ttl_ms)
-        self._metrics.losses.inc(reply.lost)
+        self._lost(reply.lost)
         if reply.outcome != "renewed":
             raise _no_lease(reply.outcome, lease_id)
         self._metrics.renewals.inc()
@@ -74,7 +74,7 @@ class Leases:
     async def release(self, lease_id: str, who: Principal = ANONYMOUS) -> None:
         """Give a lease back; for one that has ended already there is nothing to do."""
         reply = await scripts.release(self._line, lease_id, _parse(lease_id), who)
-        self._metrics.losses.inc(reply.lost)
+        self._lost(reply.lost)
         if reply.outcome in ("unknown", "foreign"):
             raise _no_lease(reply.outcome, lease_id)
         self._metrics.releases.inc(int(reply.outcome == "freed"))
@@ -82,7 +82,7 @@ class Leases:
     async def force_release(self, lease_id: str, reason: str, who: Principal = ANONYMOUS) -> None:
         """Take a lease away from its holder; for one that has ended already there is nothing to do."""
         reply = await scripts.force(self._line, lease_id, _parse(lease_id), who, reason)
-        self._metrics.losses.inc(reply.lost)
+        self._lost(reply.lost)
         if reply.outcome in ("unknown", "foreign"):
             raise _no_lease(reply.outcome, lease_id)
         self._metrics.forced.inc(int(reply.outcome == "freed"))
@@ -114,8 +114,12 @@ class Leases:
 
     async def _observe(self, resources: list[str]) -> list[scripts.Seen]:
         seen, lost = await scripts.observe(self._line, resources)
-        self._metrics.losses.inc(lost)
+        self._lost(lost)
         return seen
+
+    def _lost(self, count: int) -> None:
+        if count:
+            self._metrics.losses.inc(count)
 
     async def _acquire(
         self,
@@ -152,7 +156,7 @@ class Leases:
 
     async def _ask(self, asking: scripts.Asking, *, wait: bool) -> scripts.LeaseReply:
         reply = await scripts.acquire(self._line, asking, wait=wait, most_resources=self._most_resources)
-        self._metrics.losses.inc(reply.lost)
+        self._lost(reply.lost)
         return reply
 
     async def _stand_in_line(

@@ -95,7 +95,8 @@ class BlockingBrokerClient:
 
     def commit(self, model: str, request: CommitRequest) -> ModelVersion:
         """Move the model's head. ``CommitRefused`` if the token is stale or the head is another than expected."""
-        return answers.committed(self._send("POST", f"/v1/models/{model}/versions", request), ModelVersion)
+        response = self._send("POST", f"/v1/models/{model}/versions", request)
+        return answers.parse(answers.changed(response), ModelVersion)
 
     @contextlib.contextmanager
     def _hold(self, request: Q, wait: float) -> Iterator[BlockingHeldLease]:

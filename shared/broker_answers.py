@@ -16,6 +16,7 @@ ANSWER_SECONDS = 10.0
 _CONNECT_SECONDS = 3.0
 _AWAY = (httpx.codes.BAD_GATEWAY, httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.GATEWAY_TIMEOUT)
 _GONE = (httpx.codes.GONE, httpx.codes.NOT_FOUND)
+_REFUSALS = (*_GONE, httpx.codes.PRECONDITION_FAILED, httpx.codes.CONFLICT)
 
 
 class BrokerAway(Exception):
@@ -31,7 +32,7 @@ class LeaseLost(Exception):
 
 
 class CommitRefused(Exception):
-    """The registry did not move the head: the token is stale, or the head is not the one expected."""
+    """The registry did not change the model: the token is stale, or the model is not as it was expected."""
 
 
 def patience(wait_ms: int = 0) -> httpx.Timeout:
@@ -64,21 +65,20 @@ def renewed(response: httpx.Response, kind: type[R]) -> R:
 
 def released(response: httpx.Response) -> None:
     """Read the answer to a release; a lease that is gone already is fine."""
-    if not response.is_success and response.status_code not in _GONE:
-        _raise(response)
+    if response.status_code not in _GONE:
+        successful(response)
 
 
-def committed(response: httpx.Response, kind: type[R]) -> R:
-    """Read the answer to a commit."""
-    if response.status_code in (httpx.codes.PRECONDITION_FAILED, httpx.codes.CONFLICT, httpx.codes.GONE):
+def changed(response: httpx.Response) -> httpx.Response:
+    """Return the answer to a commit, or to another change of a model; ``CommitRefused`` for a no."""
+    if response.status_code in _REFUSALS:
         raise CommitRefused(detail(response))
-    return parse(response, kind)
+    return response
 
 
 def parse(response: httpx.Response, kind: type[R]) -> R:
     """Read a document. ``UserError`` where our credentials are wrong, ``RuntimeError`` for an answer without sense."""
-    if not response.is_success:
-        _raise(response)
+    successful(response)
     try:
         return kind.model_validate_json(response.content)
     except ValidationError as error:
@@ -95,7 +95,10 @@ def detail(response: httpx.Response) -> str:
     return str(found or f"HTTP {response.status_code}")
 
 
-def _raise(response: httpx.Response) -> None:
+def successful(response: httpx.Response) -> httpx.Response:
+    """Return the response. ``UserError`` where our credentials are wrong, ``RuntimeError`` for another error."""
+    if response.is_success:
+        return response
     if response.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
         raise UserError(
             f"the lock broker refused us ({response.status_code}: {detail(response)}): "

@@ -9,10 +9,6 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 
-import httpx
-import structlog
-from pydantic import BaseModel
-
 from shared import broker_answers as answers
 from shared.asking import Asking, Q
 from shared.broker_answers import BrokerAway, CommitRefused, LeaseHeld, LeaseLost
@@ -22,21 +18,16 @@ from shared.leases import (
     TTL_DEFAULT_MS,
     AnyLeaseRequest,
     Choice,
-    CommitRequest,
     ForcedRelease,
     Lease,
     LeaseList,
     LeaseRenewal,
     LeaseRequest,
     Mode,
-    ModelState,
-    ModelVersion,
     ResourceState,
-    VersionList,
     lease_clock,
 )
-from shared.settings import ServiceSettings
-from shared.tls import broker_connection
+from shared.registry_client import RegistryClient
 
 __all__ = ["BrokerAway", "BrokerClient", "CommitRefused", "HeldLease", "LeaseHeld", "LeaseLost"]
 
@@ -46,16 +37,8 @@ _LOOK_SECONDS = 1.0
 """How late, at most, a holder learns that its host slept through the lease: the loop's timers stand still meanwhile."""
 
 
-class BrokerClient:
+class BrokerClient(RegistryClient):
     """Talks to the broker's REST API, version 1. One instance serves a whole process."""
-
-    def __init__(self, settings: ServiceSettings, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
-        self._http = httpx.AsyncClient(**broker_connection(settings), timeout=answers.patience(), transport=transport)
-        self._log = structlog.get_logger()
-
-    async def aclose(self) -> None:
-        """Close the connections."""
-        await self._http.aclose()
 
     def lease(
         self, resource: str, *, holder: str, ttl_ms: int = TTL_DEFAULT_MS, mode: Mode = "exclusive", wait: float = 0.0
@@ -110,31 +93,6 @@ class BrokerClient:
     async def resource(self, resource: str) -> ResourceState:
         """Return who has a resource, and who stands in line for it."""
         return answers.parse(await self._send("GET", f"/v1/resources/{resource}"), ResourceState)
-
-    async def head(self, model: str) -> ModelVersion | None:
-        """Return the model's newest committed version, or None for a model that has none."""
-        response = await self._send("GET", f"/v1/models/{model}")
-        if response.status_code == httpx.codes.NOT_FOUND:
-            return None
-        return answers.parse(response, ModelState).head
-
-    async def versions(self, model: str) -> list[ModelVersion]:
-        """Return every version of the model that the registry remembers, newest first."""
-        response = await self._send("GET", f"/v1/models/{model}/versions")
-        if response.status_code == httpx.codes.NOT_FOUND:
-            return []
-        return answers.parse(response, VersionList).versions
-
-    async def version(self, model: str, version: int) -> ModelVersion | None:
-        """Return one version of a model."""
-        response = await self._send("GET", f"/v1/models/{model}/versions/{version}")
-        if response.status_code == httpx.codes.NOT_FOUND:
-            return None
-        return answers.parse(response, ModelVersion)
-
-    async def commit(self, model: str, request: CommitRequest) -> ModelVersion:
-        """Move the model's head. ``CommitRefused`` if the token is stale or the head is another than expected."""
-        return answers.committed(await self._send("POST", f"/v1/models/{model}/versions", request), ModelVersion)
 
     @contextlib.asynccontextmanager
     async def _hold(self, request: Q, wait: float) -> AsyncIterator[HeldLease]:
@@ -229,14 +187,3 @@ class BrokerClient:
                 await self.release(held.lease_id)
         except (BrokerAway, TimeoutError, RuntimeError, UserError) as error:
             self._log.warning("lease not given back", resource=held.resource, reason=f"{type(error).__name__}: {error}")
-
-    async def _send(self, method: str, path: str, body: BaseModel | None = None, *, wait_ms: int = 0) -> httpx.Response:
-        content = None if body is None else body.model_dump_json()
-        headers = {"Content-Type": "application/json"} if content is not None else None
-        try:
-            response = await self._http.request(
-                method, path, content=content, headers=headers, timeout=answers.patience(wait_ms)
-            )
-        except httpx.TransportError as error:
-            raise BrokerAway(f"{type(error).__name__}: {error}") from error
-        return answers.checked(response)

@@ -30,17 +30,19 @@ class Parts:
 
 
 # Both are coroutines: FastAPI sends plain functions to a thread, which takes longer than to grant a lease.
-async def _parts(request: Request) -> Parts:
+async def parts_of(request: Request) -> Parts:
+    """Return the application's parts."""
     return cast(Parts, request.app.state.parts)
 
 
-P = Annotated[Parts, Depends(_parts)]
+P = Annotated[Parts, Depends(parts_of)]
 """A route's parameter of this type is the application's parts."""
 
 
-async def _who(request: Request) -> Principal:
+async def who_asks(request: Request) -> Principal:
+    """Return whom the gate let in."""
     return cast(Principal, request.scope.get("state", {}).get("principal", ANONYMOUS))
 
 
-Who = Annotated[Principal, Depends(_who)]
+Who = Annotated[Principal, Depends(who_asks)]
 """A route's parameter of this type is whoever asks: put into the request's state by the gate."""

@@ -50,6 +50,7 @@ class Broker:
 
     async def reboot(self, now: int) -> None:
         """The host starts again, and its brokers take over from those before."""
+        await scripts.beat(self.line)
         self.clock.now, self.clock.boot = now, self.clock.boot + "+"
         active, seen = await scripts.beat(self.line)
         assert not active, "a new boot may not begin before the old one's beat has stopped"

@@ -105,7 +105,12 @@ async def test_commits_move_the_head(http: httpx.AsyncClient) -> None:
     assert problem(moved, 409)["head"] == 1
     second = await http.post(path, json=commit_body(lease, request_id="commit-2", expected_head=1))
     assert second.json()["version"] == 2
-    assert (await http.get(f"/v1/models/{MODEL}")).json() == {"model": MODEL, "head": second.json()}
+    assert (await http.get(f"/v1/models/{MODEL}")).json() == {
+        "model": MODEL,
+        "kind": "world-model",
+        "state": "active",
+        "head": second.json(),
+    }
     assert (await http.get("/v1/models")).json() == {"models": [{"model": MODEL, "head": second.json()}]}
     listed = (await http.get(path)).json()["versions"]
     assert [item["version"] for item in listed] == [2, 1]
