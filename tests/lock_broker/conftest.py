@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,8 @@ from tests.support import Process
 class FakeClock:
     """Time that passes when a test says so."""
 
-    def __init__(self) -> None:
-        self.now, self.boot = 1_000_000, "boot-1"
+    def __init__(self, now: int = 1_000_000, boot: str = "boot-1") -> None:
+        self.now, self.boot = now, boot
 
     def now_ms(self) -> int:
         return self.now
@@ -58,6 +59,41 @@ class Broker:
 
     async def aclose(self) -> None:
         await self.line.aclose()
+
+
+FAMILIES = re.compile(r"\{lk\}:(host|ev|live|resources|order|rr|models|(r|f):[a-z-]+/.+|(head|v|vr):.+)")
+"""Every key that the broker may leave."""
+
+
+@pytest.fixture(autouse=True)
+async def _no_leaks(clients: RedisClients) -> AsyncIterator[None]:
+    """Every key the broker leaves is of a known family and bounded, and whatever is dead by its time is swept."""
+    yield
+    redis = clients.commands
+    names = [key.decode() async for key in redis.scan_iter("*")]
+    documents = [json.loads(await redis.get(name)) for name in names if name.startswith("{lk}:r:")]
+    if documents:
+        last = max([0, *(it["expires"] for d in documents for it in d["leases"])])
+        last = max([last, *(it["dies"] for d in documents for it in d["queue"])])
+        boot = await redis.hget(keys.HOST, "boot")
+        line = Line(redis.connection_pool.make_connection, FakeClock(last, boot.decode()))
+        await scripts.observe(line, [document["resource"] for document in documents])
+        await line.aclose()
+    known = {resource.decode() for resource in await redis.smembers(keys.RESOURCES)}
+    assert await redis.smembers(keys.LIVE) == set(), "leases or tickets that nothing ends"
+    for document in documents:
+        resource = document["resource"]
+        after = json.loads(await redis.get(keys.resource_key(resource)))
+        assert not after["leases"], "a lease that does not run out"
+        assert not after["queue"], "a ticket that does not die"
+        assert len(document["leases"]) <= 64
+        assert len(document["queue"]) <= 256
+        assert len(after["ended"]) <= 32
+        assert resource in known, "a document that no bound counts"
+        assert await redis.exists(keys.fence_key(resource))
+    assert [name for name in names if name.startswith("{lk}") and not FAMILIES.fullmatch(name)] == []
+    assert len([name for name in names if name.startswith("{lk}:f:")]) == len(documents), "a fence without a resource"
+    assert [name for name in names if await redis.ttl(name) >= 0 and name.startswith("{lk}")] == [], "by the wall clock"
 
 
 MakeBroker = Callable[..., Broker]
