@@ -23,6 +23,7 @@ from shared.redis_client import RedisClients
 from shared.retention import Keep, sweep
 from shared.service import Service
 from shared.streams import Consumer, Received, publish
+from shared.whole import whole
 
 GROUP = "rl-agent"
 PROGRESS_LENGTH = 4096
@@ -66,7 +67,7 @@ class Learner(Service[AgentSettings]):
     async def _work_under_lease(self, clients: RedisClients, consumer: Consumer[DreamBatch]) -> None:
         resource = f"agent/{self.settings.agent}"
         try:
-            async with self._broker.hold(resource, holder=self._worker, ttl_ms=self.settings.lease_ttl_ms) as lease:
+            async with self._broker.lease(resource, holder=self._worker, ttl_ms=self.settings.lease_ttl_ms) as lease:
                 self.log.info("lease taken", resource=resource, fencing_token=lease.token)
                 await self._resume()
                 self.set_ready("lease")
@@ -128,7 +129,7 @@ class Learner(Service[AgentSettings]):
             lease.check()
             received = await self.redis(lambda: consumer.read(count=8, block_ms=500))
             if received:
-                await self._learn_from(received, clients, consumer)
+                await whole(self._learn_from(received, clients, consumer))
             if time.monotonic() - last_commit >= self.settings.policy_seconds and self._has_learnt:
                 await self._commit(lease)
                 last_commit = time.monotonic()
@@ -239,7 +240,7 @@ class Learner(Service[AgentSettings]):
             await self._resume()
             return
         updates, card = agent.updates, self._policy_card(agent, head + 1)
-        checkpoint = await asyncio.to_thread(self._save, agent, card)
+        checkpoint = await whole(asyncio.to_thread(self._save, agent, card))
         request = CommitRequest(
             lease_id=lease.lease_id,
             token=lease.token,

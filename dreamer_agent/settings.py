@@ -16,6 +16,13 @@ class DreamerAgentSettings(ServiceSettings):
     action_table: Path | None = Field(default=None, description="JSON file of moves; PTZJEPA's 21 where not given")
     head_seconds: float = Field(default=2.0, gt=0.0, le=600.0, description="seconds between looks at a model's head")
 
+    lease_ttl_ms: int = Field(
+        default=30_000,
+        ge=1_000,
+        le=600_000,
+        description="life of leases of agent, camera and dreams, unless renewed",
+    )
+
     def actions(self) -> ActionTable:
         """Return the table of moves. ``UserError`` where the file is not one."""
         return DEFAULT_ACTIONS if self.action_table is None else ActionTable.load(self.action_table)
@@ -44,9 +51,6 @@ class AgentSettings(DreamerAgentSettings):
     dream_buffer: int = Field(default=8, ge=1, le=256, description="batches of dreams that updates draw from")
     dream_version_lag: int = Field(
         default=3, ge=0, le=1000, description="world-model versions that a dream may lie behind the newest"
-    )
-    lease_ttl_ms: int = Field(
-        default=30_000, ge=1_000, le=600_000, description="life of the leases of agent and camera, unless renewed"
     )
     greedy_share: float = Field(
         default=0.5,

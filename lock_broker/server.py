@@ -104,11 +104,15 @@ def listen(settings: BrokerSettings) -> socket.socket:
     host, port = settings.broker_host, settings.broker_port
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        return socket.create_server(address[:2], family=family, backlog=settings.broker_connections)
+        opened = socket.create_server(address[:2], family=family, backlog=settings.broker_connections)
     except OSError as error:
         raise UserError(
             f"cannot listen on {host}:{port}: {error.strerror}; set PTZ_BROKER_PORT and PTZ_BROKER_HOST"
         ) from error
+    # Connections inherit it. asyncio sets it only on sockets whose protocol has been named, and without it the body of
+    # an answer waits for the acknowledgement of its head: 40 ms.
+    opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return opened
 
 
 def make_server(app: ASGIApp, settings: BrokerSettings, certificates: Certificates | None) -> Server:

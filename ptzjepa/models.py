@@ -111,7 +111,7 @@ def rollback(
         if version >= head:
             raise UserError(f"{model}: version {version} is not older than its head, {head}")
         settings = ServiceSettings.from_environment()
-        async with broker.hold(f"{state.kind}/{model}", holder=f"ptzjepa-models@{settings.node}") as lease:
+        async with broker.lease(f"{state.kind}/{model}", holder=f"ptzjepa-models@{settings.node}") as lease:
             request = RollbackRequest(
                 lease_id=lease.lease_id, token=lease.token, expected_head=head, to_version=version, reason=reason
             )

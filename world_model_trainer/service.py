@@ -23,6 +23,7 @@ from shared.redis_client import REDIS_AWAY, RedisClients
 from shared.retention import Keep, sweep
 from shared.service import Service
 from shared.streams import Consumer, Received, look_back, publish
+from shared.whole import whole
 from shared.world_model import (
     WorldModel,
     WorldModelConfig,
@@ -93,7 +94,7 @@ class WorldModelTrainer(Service[TrainerSettings]):
     async def _work_under_lease(self, consumer: Consumer[View], clients: RedisClients) -> None:
         resource = f"world-model/{self.settings.world_model}"
         try:
-            async with self._broker.hold(
+            async with self._broker.lease(
                 resource, holder=self._consumer_name, ttl_ms=self.settings.lease_ttl_ms
             ) as lease:
                 self.set_ready("lease")
@@ -120,12 +121,12 @@ class WorldModelTrainer(Service[TrainerSettings]):
         last_commit = time.monotonic()
         while not self.stopping.is_set():
             lease.check()
-            busy = await self._learn_for_a_while(trainer)
-            await self._take_views(trainer, consumer, clients, block_ms=1 if busy else 500)
+            busy = await whole(self._learn_for_a_while(trainer))
+            await whole(self._take_views(trainer, consumer, clients, block_ms=1 if busy else 500))
             if time.monotonic() - last_commit >= self.settings.commit_seconds and self._progress.worth_a_commit:
                 head = await self._commit(trainer, lease, head)
                 last_commit = time.monotonic()
-        if self._progress.worth_a_commit and not lease.lost:
+        if self._progress.worth_a_commit:
             await self._commit(trainer, lease, head)
 
     def _trainer_from(self, head: ModelVersion | None) -> Trainer:
@@ -257,8 +258,7 @@ class WorldModelTrainer(Service[TrainerSettings]):
             except BrokerAway as error:
                 # The request carries its id: asking again cannot commit twice.
                 self.set_ready("broker", str(error))
-                if await self.pause(0.5) and lease.lost:
-                    raise LeaseLost(str(error)) from error
+                await asyncio.sleep(0.5)  # also while stopping: until it is committed or the lease is lost
         self.set_ready("broker")
         self._progress.committed(committed)
         self.log.info(
