@@ -152,7 +152,7 @@ class Leases:
                 self._metrics.denials.inc()
             case _:
                 pass
-        raise self._refusal(reply, asking)
+        raise self._refusal(reply, any_of=isinstance(request, AnyLeaseRequest))
 
     async def _ask(self, asking: scripts.Asking, *, wait: bool) -> scripts.LeaseReply:
         reply = await scripts.acquire(self._line, asking, wait=wait, most_resources=self._most_resources)
@@ -199,10 +199,10 @@ class Leases:
             with contextlib.suppress(Refused):
                 await scripts.withdraw(self._line, asking.resources, asking.request_id)
 
-    def _refusal(self, reply: scripts.LeaseReply, asking: scripts.Asking) -> Refused:
+    def _refusal(self, reply: scripts.LeaseReply, *, any_of: bool) -> Refused:
         match reply.outcome:
             case "held":
-                return _held(reply.busy, single=len(asking.resources) == 1)
+                return _held(reply.busy, any_of=any_of)
             case "ended":
                 return Refused(
                     HTTPStatus.GONE,
@@ -220,13 +220,13 @@ class Leases:
                 )
 
 
-def _held(busy: list[scripts.Busy], *, single: bool) -> Refused:
+def _held(busy: list[scripts.Busy], *, any_of: bool) -> Refused:
     first = busy[0]
     if first.expires_in_ms > 0:
         detail = f"{first.resource} is held by {first.holder} for another {first.expires_in_ms} ms"
     else:
         detail = f"{first.resource} is free, but {first.holder} is in line before"
-    if not single:
+    if any_of:
         detail = f"none of the resources is free; {detail}"
     shown = [
         {"resource": it.resource, "holder": it.holder, "expires_in_ms": it.expires_in_ms, "waiting": it.waiting}
@@ -240,7 +240,7 @@ def _held(busy: list[scripts.Busy], *, single: bool) -> Refused:
         holder=first.holder,
         expires_in_ms=first.expires_in_ms,
         waiting=first.waiting,
-        **({} if single else {"busy": shown}),
+        **({"busy": shown} if any_of else {}),
     )
 
 

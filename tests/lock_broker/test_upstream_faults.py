@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 
 import pytest
 
 from lock_broker import keys
+from lock_broker.principals import Principal
 from lock_broker.problems import Refused
-from shared.leases import CommitRequest, LeaseRequest
+from shared.leases import AnyLeaseRequest, CommitRequest, LeaseRequest
 from shared.messages import Checkpoint
 from tests.lock_broker.conftest import Broker, MakeBroker
 
@@ -79,6 +81,37 @@ async def test_a_busy_resource_holds_up_no_other(broker: Broker) -> None:
     with pytest.raises(Refused) as refused:
         await broker.leases.acquire(request(99))
     assert refused.value.headers["Retry-After"] == "1", "who waits is told how long, and need not spin"
+
+
+async def test_whoever_takes_any_takes_them_in_turn(broker: Broker) -> None:
+    """There: the search began at the first model, which got all the training. Here: the longest unused comes first."""
+    names = [f"world-model/wm_00_{n:02d}" for n in range(8)]
+    taken: Counter[str] = Counter()
+    for number in range(80):
+        asked = AnyLeaseRequest(holder="h", resources=names, request_id=f"request-{number}")
+        lease, _ = await broker.leases.acquire_any(asked, asked.resources)
+        taken[lease.resource] += 1
+        await broker.leases.release(lease.lease_id)
+    assert set(taken.values()) == {10}
+
+
+async def test_a_stranger_can_not_use_what_it_guessed(broker: Broker) -> None:
+    """There: whoever knew the key could release it. Here: a lease is its principal's, or an admin's to take away."""
+    owner, stranger, admin = Principal("a", "worker"), Principal("b", "worker"), Principal("c", "admin")
+    lease, _ = await broker.leases.acquire(request(1), owner)
+    for attempt in (
+        broker.leases.renew(lease.lease_id, 60_000, stranger),
+        broker.leases.release(lease.lease_id, stranger),
+        broker.leases.acquire(request(1), stranger),
+    ):
+        with pytest.raises(Refused) as refused:
+            await attempt
+        assert refused.value.status == 403
+    assert (await broker.leases.renew(lease.lease_id, 60_000, owner)).principal == "a"
+    await broker.leases.force_release(lease.lease_id, "gone for good", admin)
+    assert broker.count("lease_forced_total") == 1
+    with pytest.raises(Refused, match="taken away"):
+        await broker.leases.renew(lease.lease_id, 60_000, owner)
 
 
 async def test_giving_back_too_late_is_no_fault(broker: Broker) -> None:
