@@ -194,7 +194,7 @@ def loop_runner() -> Iterator[asyncio.Runner]:
 
 def test_any_history_of_a_model_keeps_the_promises(redis_server: RedisServer, loop_runner: asyncio.Runner) -> None:
     clients = RedisClients.from_settings(ServiceSettings(redis_url=redis_server.url))
-    history = 3
+    history = 2
 
     class Machine(RuleBasedStateMachine):
         """``self.weights``: what each version's checkpoint should be; ``self.pins``; ``self.archived``."""
@@ -260,6 +260,22 @@ def test_any_history_of_a_model_keeps_the_promises(redis_server: RedisServer, lo
             request = CommitRequest(**claim, expected_head=head + slip, checkpoint=checkpoint)
             status = 412 if not live else 409 if self.archived or slip else None
             self.check(request, self.registry.commit(MODEL, request), status, checkpoint)
+
+        @precondition(lambda self: self.held and not self.archived)
+        @rule(times=st.integers(1, 3))
+        def train(self, times: int) -> None:
+            """The usual case, often enough that versions are forgotten."""
+            assert self.held is not None
+            for _ in range(times):
+                checkpoint = Checkpoint.of("x/y", self.request_id().encode())
+                request = CommitRequest(
+                    lease_id=self.held.lease_id,
+                    token=self.held.token,
+                    expected_head=len(self.weights),
+                    checkpoint=checkpoint,
+                    request_id=self.request_id(),
+                )
+                self.check(request, self.registry.commit(MODEL, request), None, checkpoint)
 
         @precondition(lambda self: (self.held or self.old) and self.weights)
         @rule(data=st.data(), slip=st.sampled_from((0, 0, 0, 1)))
@@ -361,8 +377,8 @@ def test_any_history_of_a_model_keeps_the_promises(redis_server: RedisServer, lo
         run_state_machine_as_test(
             Machine,
             settings=settings(
-                max_examples=30,
-                stateful_step_count=30,
+                max_examples=40,
+                stateful_step_count=40,
                 deadline=None,
                 derandomize=True,
                 database=None,
