@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
-from camera_sampler.cameras.axis import AxisCamera
 from camera_sampler.cameras.base import ERROR_KINDS, Camera, CameraError, Snapshot
-from camera_sampler.cameras.hanwha import HanwhaCamera
-from camera_sampler.cameras.simulated import Sensor, SimulatedCamera, fast_clock
 from camera_sampler.settings import SamplerSettings
-from camera_sampler.simulation.motion import Speeds
-from camera_sampler.simulation.scenes import open_scene
 
 __all__ = ["ERROR_KINDS", "Camera", "CameraError", "Snapshot", "open_camera"]
 
 
 def open_camera(settings: SamplerSettings) -> Camera:
     """Return the camera that the settings name. ``UserError`` where they can't be met. Blocking, for seconds."""
-    # A brand is another branch here and another value of ``camera_kind``.
+    # A brand is another branch here and another value of ``camera_kind``. Each imports what it needs and no more: the
+    # simulation and the drivers would cost each other's users 10 to 20 MB.
     if settings.camera_kind == "hanwha":
+        from camera_sampler.cameras.hanwha import HanwhaCamera
+
         return HanwhaCamera(settings.access, settings.settled_limits)
     if settings.camera_kind == "axis":
+        from camera_sampler.cameras.axis import AxisCamera
+
         return AxisCamera(
             settings.access,
             settings.settled_limits,
             magnification=settings.camera_magnification,
             resolution=settings.settled_size,
         )
+    return _simulated(settings)
+
+
+def _simulated(settings: SamplerSettings) -> Camera:
+    from camera_sampler.cameras.simulated import Sensor, SimulatedCamera, fast_clock
+    from camera_sampler.simulation.motion import Speeds
+    from camera_sampler.simulation.scenes import open_scene
+
     return SimulatedCamera(
         open_scene(settings.panorama, seed=settings.seed, day_seconds=settings.day_seconds),
         Sensor(settings.snapshot_width, settings.snapshot_height),
