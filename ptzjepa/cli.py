@@ -1,4 +1,4 @@
-"""The command line: ``ptzjepa demo`` and ``ptzjepa up``.
+"""The command line: ``ptzjepa demo``, ``ptzjepa up`` and ``ptzjepa camera``.
 
 Wrong input ends with one line ``error: …`` on stderr and exit code 2, never with a traceback.
 """
@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from ptzjepa.camera_commands import app as camera_app
 from ptzjepa.options import RunOptions
 from shared.errors import EXIT_OK, EXIT_USER, UserError
 
@@ -30,6 +31,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
 )
+app.add_typer(camera_app, name="camera")
 
 Panorama = Annotated[
     Path | None,

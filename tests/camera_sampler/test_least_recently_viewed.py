@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -84,7 +85,9 @@ def test_nearly_equal_ages_go_by_nearness() -> None:
     policy = LeastRecentlyViewed(OPTICS)
     walk(policy, limits, 3 * len(grid))
     poses = walk(policy, limits, 3 * len(grid), grid[0])
-    ways = [max(abs((b.pan - a.pan + 180.0) % 360.0 - 180.0), abs(b.tilt - a.tilt)) for a, b in zip(poses, poses[1:])]
+    ways = [
+        max(abs((b.pan - a.pan + 180.0) % 360.0 - 180.0), abs(b.tilt - a.tilt)) for a, b in itertools.pairwise(poses)
+    ]
     assert sum(ways) / len(ways) < 60.0
     assert sum(way > 90.0 for way in ways) < 0.1 * len(ways)
 
