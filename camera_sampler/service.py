@@ -31,7 +31,7 @@ from shared.service import Service
 AGENT = "agent"
 _CAMERA_AWAY = (CameraError, NoView, TimeoutError)
 _GIVEN_UP = (*ERROR_KINDS, "no-view", "no-answer", "lost")
-"""Why no view came of a move: the camera's error, no good picture, no answer to the move, or Redis and spool lost it."""
+"""Why no view came of a move: the camera's error, no good picture, no answer to the move, or Redis and spool away."""
 _FIRST_BACK_OFF, _LONGEST_BACK_OFF = 0.5, 30.0
 _SMOOTHING = 0.2
 _SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)

@@ -126,10 +126,8 @@ async def _ask(found: Probe, question: str, ask: Callable[[], Awaitable[T]]) -> 
     found.findings.append(finding)
     try:
         return await ask()
-    except CameraError as error:
-        kind, text = error.kind, str(error)
-    except _NotOne as error:
-        kind, text = error.kind, str(error)
+    except (CameraError, _NotOne) as error:
+        kind, text = str(error.kind), str(error)
     finally:
         finding.seconds = round(time.perf_counter() - began, 4)
     advice = _ADVICE.get(kind)
