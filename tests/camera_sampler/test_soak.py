@@ -24,7 +24,7 @@ from camera_sampler.cameras.simulated import Sensor, SimulatedCamera, fast_clock
 from camera_sampler.service import CameraSampler
 from camera_sampler.simulation.emulators import Faults
 from camera_sampler.simulation.emulators.base import Behaviour
-from camera_sampler.simulation.emulators.faults import FAULTS
+from camera_sampler.simulation.emulators.faults import FAULTS, IMAGE_FAULTS
 from shared.actions import Action
 from shared.messages import StreamName, View
 from shared.pose import Pose, PoseLimits, wrap_pan
@@ -168,7 +168,8 @@ def _led_to(move: Move, view: View, last: View | None) -> bool:
 
 async def soak(brand: str, clients: RedisClients, redis_url: str) -> tuple[int, int, dict[str, int]]:
     """Make the moves on one brand; return how many views came, how many moves were given up, and the faults met."""
-    faults = Faults(rate=RATE, kinds=FAULTS, seed=11)
+    # Of eight requests one is for a picture, so faults of pictures are given more weight.
+    faults = Faults(rate=RATE, kinds=(*FAULTS, *sorted(IMAGE_FAULTS) * 6), seed=11)
     settings = fast(
         redis_url,
         camera=f"soak-{brand}",
