@@ -22,7 +22,7 @@ from tests.conftest import RedisServer
 from tests.support import REPOSITORY, Process, until
 
 MOST_MEMORY = 120.0
-"""MB that the sampler may hold while it looks."""
+"""MiB that the sampler may hold while it looks."""
 
 
 @pytest.fixture
@@ -113,9 +113,9 @@ def test_ends_after_its_episodes(own_redis_server: RedisServer, start: Callable[
 
 
 def memory(process: Process) -> float:
-    """Return the process's resident memory in MB."""
+    """Return the process's resident memory in MiB."""
     status = Path(f"/proc/{process.running.pid}/status").read_text()
-    return int(status.partition("VmRSS:")[2].split()[0]) * 1024 / 1e6
+    return int(status.partition("VmRSS:")[2].split()[0]) / 1024
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the kernel does not tell")
