@@ -1,12 +1,14 @@
 """Milliseconds that the sampler adds to each view, the camera's own time left out, and where they go.
 
 The camera here answers at once, standing still, with pictures that were made before; the sampler is the real one and
-publishes to a real server on a unix socket. The stages are measured one by one on the same pictures.
+publishes to a real server on a unix socket. The stages are timed while it runs.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import inspect
 import io
 import itertools
 import shutil
@@ -14,13 +16,15 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from benchmarks.harness import Row, main
+from camera_sampler import looking, outbox, service
 from camera_sampler.cameras import Snapshot
 from camera_sampler.freshness import Freshness
 from camera_sampler.service import CameraSampler
@@ -28,13 +32,11 @@ from camera_sampler.settings import SamplerSettings
 from camera_sampler.simulation.panorama import Panorama
 from camera_sampler.simulation.planting import paint_panorama
 from camera_sampler.simulation.renderer import Renderer
-from camera_sampler.snapshots import Verified, training_jpeg, verify
 from ptzjepa.embedded_redis import redis_child, redis_url, wait_until_up
 from shared.actions import Action
-from shared.messages import View, utc_now
+from shared.messages import utc_now
 from shared.pose import Pose, PoseLimits
 from shared.redis_client import RedisClients
-from shared.streams import publish
 from shared.supervision import Supervisor
 
 WIDTH, HEIGHT = 640, 360
@@ -91,42 +93,67 @@ def pictures() -> list[bytes]:
     return made
 
 
-async def _whole(settings: SamplerSettings, clients: RedisClients, made: list[bytes]) -> list[float]:
-    """Let the sampler run; return the milliseconds from each picture to the next."""
-    camera, sampler = InstantCamera(made), CameraSampler(settings)
+class Stages:
+    """Milliseconds spent in the sampler's stages while it runs, one entry a call."""
+
+    def __init__(self) -> None:
+        self.spent: dict[str, list[float]] = {}
+
+    @contextlib.contextmanager
+    def watch(self) -> Iterator[None]:
+        """Have the stages timed during the block."""
+        places: list[tuple[str, Any, str]] = [
+            ("decode and verify", looking, "verify"),
+            ("check freshness", Freshness, "check"),
+            ("resize and encode", service, "training_jpeg"),
+            ("publish", outbox, "publish"),
+        ]
+        originals = [getattr(place, attribute) for _, place, attribute in places]
+        for (name, place, attribute), original in zip(places, originals, strict=True):
+            asynchronous = inspect.iscoroutinefunction(original)
+            setattr(place, attribute, (self._timed_async if asynchronous else self._timed)(name, original))
+        try:
+            yield
+        finally:
+            for (_, place, attribute), original in zip(places, originals, strict=True):
+                setattr(place, attribute, original)
+
+    def medians(self) -> dict[str, float]:
+        """Return the median of each stage after the warm-up."""
+        return {name: statistics.median(values[WARM_UP:]) for name, values in self.spent.items()}
+
+    def _note(self, name: str, began: float) -> None:
+        self.spent.setdefault(name, []).append(1000.0 * (time.perf_counter() - began))
+
+    def _timed(self, name: str, work: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*arguments: Any, **options: Any) -> Any:
+            began = time.perf_counter()
+            try:
+                return work(*arguments, **options)
+            finally:
+                self._note(name, began)
+
+        return timed
+
+    def _timed_async(self, name: str, work: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def timed(*arguments: Any, **options: Any) -> Any:
+            began = time.perf_counter()
+            try:
+                return await work(*arguments, **options)
+            finally:
+                self._note(name, began)
+
+        return timed
+
+
+async def _run(settings: SamplerSettings, clients: RedisClients) -> tuple[list[float], dict[str, float]]:
+    """Let the sampler run; return the milliseconds from each picture to the next, and the stages' medians."""
+    camera, sampler, stages = InstantCamera(pictures()), CameraSampler(settings), Stages()
     camera.enough = sampler.stopping
-    await sampler.sample(camera, clients)
+    with stages.watch():
+        await sampler.sample(camera, clients)
     times = camera.asked[WARM_UP:]
-    return [1000.0 * (after - before) for before, after in itertools.pairwise(times)]
-
-
-async def _stages(settings: SamplerSettings, clients: RedisClients, made: list[bytes]) -> dict[str, list[float]]:
-    """Return the milliseconds of each stage on its own."""
-    freshness, limits = Freshness(settings.stable_degrees, settings.stable_zoom), PoseLimits()
-    spent: dict[str, list[float]] = {}
-
-    async def timed(name: str, work: Callable[..., Awaitable[object]], *arguments: object, **options: object) -> None:
-        began = time.perf_counter()
-        await work(*arguments, **options)
-        spent.setdefault(name, []).append(1000.0 * (time.perf_counter() - began))
-
-    async def check(picture: Verified, pose: Pose) -> None:
-        freshness.check(picture, pose, utc_now())
-
-    for number in range(VIEWS):
-        data, pose = made[number % len(made)], Pose(pan=float(number % 360), tilt=0.0)
-        picture = verify(data, (WIDTH, HEIGHT))
-        jpeg = {View.JPEG: training_jpeg(picture.image, VIEW_SIZE)}
-        view = View(
-            camera="bench", pose=pose, pose_before=pose, captured_at=utc_now(), episode="0" * 32, step=0, limits=limits,
-            policy="random-walk", width=VIEW_SIZE, height=VIEW_SIZE,
-        )  # fmt: skip
-        await timed("decode and verify", asyncio.to_thread, verify, data, (WIDTH, HEIGHT))
-        await timed("check freshness", check, picture, pose)
-        await timed("resize and encode", asyncio.to_thread, training_jpeg, picture.image, VIEW_SIZE)
-        length = settings.views_stream_length
-        await timed("publish", publish, clients.commands, "bench", view, jpeg, max_length=length)
-    return spent
+    return [1000.0 * (after - before) for before, after in itertools.pairwise(times)], stages.medians()
 
 
 async def _measure(directory: Path) -> list[Row]:
@@ -135,13 +162,11 @@ async def _measure(directory: Path) -> list[Row]:
     await wait_until_up(directory)
     settings = SamplerSettings(
         redis_url=redis_url(directory), policy="random-walk", views_per_second=1000.0, time_scale=1000.0,
-        poll_seconds=0.001, view_size=VIEW_SIZE, snapshot_width=WIDTH, snapshot_height=HEIGHT,
+        poll_seconds=1e-6, view_size=VIEW_SIZE, snapshot_width=WIDTH, snapshot_height=HEIGHT,
     )  # fmt: skip
     clients = RedisClients.from_settings(settings)
     try:
-        made = pictures()
-        whole = await _whole(settings, clients, made)
-        stages = await _stages(settings, clients, made)
+        whole, parts = await _run(settings, clients)
     finally:
         await clients.aclose()
         await supervisor.stop_all()
@@ -149,8 +174,7 @@ async def _measure(directory: Path) -> list[Row]:
         Row("a view, median", statistics.median(whole), "ms", TARGET_MS, "lower"),
         Row("a view, 95th percentile", statistics.quantiles(whole, n=20)[-1], "ms", better="lower"),
     ]
-    parts = {name: statistics.median(values) for name, values in stages.items()}
-    parts["polling, choosing, the rest"] = statistics.median(whole) - sum(parts.values())
+    parts["polling, threads, the rest"] = statistics.median(whole) - sum(parts.values())
     return rows + [Row(f"  {name}, median", value, "ms", better="lower") for name, value in parts.items()]
 
 

@@ -66,7 +66,10 @@ async def test_looks_on_while_redis_is_away(
     found = await views(link)
     assert len({item.message.id for item in found}) == len(found)
     check_chain(found, movements=4)
-    assert len(found) == metric(sampler, "views_total", policy="random-walk")
+    # The last one may have come to the spool between its draining and the stop; it waits there for the next start.
+    kept = metric(sampler, "spool_views")
+    assert kept <= 1.0
+    assert len(found) + kept == metric(sampler, "views_total", policy="random-walk")
     assert metric(sampler, "spool_dropped_views_total", reason="disk") == 0.0
 
 
@@ -92,7 +95,10 @@ async def test_a_frozen_redis_does_not_hold_the_camera(
     # What the frozen server had taken from the socket may stand there twice, with the same id; consumers drop it.
     found = list({item.message.id: item for item in await views(link)}.values())
     check_chain(found, movements=4)
-    assert len(found) == metric(sampler, "views_total", policy="random-walk")
+    # The last one may have come to the spool between its draining and the stop; it waits there for the next start.
+    kept = metric(sampler, "spool_views")
+    assert kept <= 1.0
+    assert len(found) + kept == metric(sampler, "views_total", policy="random-walk")
 
 
 async def test_what_landed_before_the_crash_is_not_sent_again(spooling: SamplerSettings, link: RedisClients) -> None:
