@@ -1,4 +1,4 @@
-"""The command line: ``ptzjepa demo``, ``up``, ``track``, ``models``, ``leases``, ``broker`` and ``verify``.
+"""The command line: ``ptzjepa demo``, ``up``, ``camera``, ``track``, ``models``, ``leases``, ``broker`` and ``verify``.
 
 Wrong input ends with one line ``error: …`` on stderr and exit code 2, never with a traceback.
 """
@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 
 from ptzjepa import models
+from ptzjepa.camera_commands import app as camera_app
 from ptzjepa.options import RunOptions
 from shared.errors import EXIT_OK, EXIT_USER, UserError
 
@@ -31,7 +32,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
 )
-
+app.add_typer(camera_app, name="camera")
 app.add_typer(models.app, name="models")
 
 Panorama = Annotated[
