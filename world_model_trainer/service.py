@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from shared.broker_client import BrokerAway, BrokerClient, CommitRefused, HeldLease, LeaseHeld, LeaseLost
+from shared.errors import UserError
 from shared.leases import CommitRequest, ModelVersion, Parent
 from shared.lineage import TrainingRun
 from shared.messages import Checkpoint, StreamName, Surprise, TrainingProgress, View
@@ -26,12 +27,12 @@ from shared.streams import Consumer, Received, look_back, publish
 from shared.whole import whole
 from shared.world_model import (
     WorldModel,
-    WorldModelConfig,
     decode_images,
     load_checkpoint,
     pick_device,
     save_checkpoint,
 )
+from world_model_trainer.choices import networks, objective_for
 from world_model_trainer.progress import Progress
 from world_model_trainer.replay import Replay
 from world_model_trainer.settings import TrainerSettings
@@ -56,7 +57,8 @@ class WorldModelTrainer(Service[TrainerSettings]):
         self._config = TrainingConfig()
         self._store = ModelStore.from_settings(settings)
         self._broker = BrokerClient(settings)
-        self._replay = Replay(settings.replay_views, settings.image_size)
+        self._networks = networks(settings)
+        self._replay = Replay(settings.replay_views, self._networks.image_size)
         self._progress = Progress(self.metrics)
         self._keep = Keep(last=settings.keep_last, best=settings.keep_best, metric="error_ratio")
         self._run = TrainingRun(settings.world_model, None)
@@ -132,7 +134,7 @@ class WorldModelTrainer(Service[TrainerSettings]):
     def _trainer_from(self, head: ModelVersion | None) -> Trainer:
         """Build the trainer on the head's weights; only a world model without any head starts from random ones."""
         if head is None:
-            model = WorldModel(WorldModelConfig(image_size=self.settings.image_size))
+            model = WorldModel(self._networks)
             self.log.info("new world model", world_model=self.settings.world_model)
         else:
             try:
@@ -144,7 +146,12 @@ class WorldModelTrainer(Service[TrainerSettings]):
                 ) from error
             self._progress.resume(head)
             self.log.info("world model loaded", world_model=head.model, version=head.version)
-        return Trainer(model, self._config, device=self._device)
+        if model.config.image_size != self._networks.image_size:
+            raise UserError(
+                f"{self.settings.world_model} reads views of {model.config.image_size} pixels, the replay is"
+                f" of {self._networks.image_size}: set PTZ_IMAGE_SIZE={model.config.image_size}"
+            )
+        return Trainer(model, self._config, device=self._device, objective=objective_for(model, self.settings))
 
     async def _learn_for_a_while(self, trainer: Trainer) -> bool:
         """Train for one chunk; False when there is nothing to learn from or enough was learnt from what came."""
@@ -206,7 +213,7 @@ class WorldModelTrainer(Service[TrainerSettings]):
         fresh = []
         for item in received:
             try:
-                image = decode_images([item.blobs[View.JPEG]], self.settings.image_size)[0].numpy()
+                image = decode_images([item.blobs[View.JPEG]], self._networks.image_size)[0].numpy()
             except (KeyError, ValueError) as error:
                 self._progress.rejected.inc()
                 self.log.warning("view cannot be used", view=item.message.id, reason=str(error))
@@ -237,7 +244,8 @@ class WorldModelTrainer(Service[TrainerSettings]):
 
     async def _commit(self, trainer: Trainer, lease: HeldLease, head: ModelVersion | None) -> ModelVersion:
         """Store the weights under a new name, then ask the broker to move the head. Returns the new head."""
-        card = self._progress.card(self.settings, head)
+        learnt = {"preset": trainer.model.config.preset, "objective": trainer.model.learnt_by}
+        card = self._progress.card(self.settings, head) | learnt
         folder = f"world-models/{self.settings.world_model}"
         data = await asyncio.to_thread(save_checkpoint, trainer.model, card)
         checkpoint = await self._put(folder, data, lease)

@@ -20,7 +20,7 @@ class TrainingConfig(BaseModel):
 
     batch: int = Field(default=64, ge=4, description="trajectories per step")
     length: int = Field(default=4, ge=1, le=64, description="moves per trajectory: the open-loop horizon of the loss")
-    learning_rate: float = Field(default=1e-3, gt=0.0)
+    learning_rate: float = Field(default=3e-3, gt=0.0)
     weight_decay: float = Field(default=1e-4, ge=0.0)
     warm_up_steps: int = Field(default=20, ge=0)
     clip_norm: float = Field(default=1.0, gt=0.0)
@@ -79,9 +79,7 @@ class Trainer:
         torch.autograd.backward(total)
         torch.nn.utils.clip_grad_norm_(self._parameters, self.config.clip_norm)
         self.optimizer.step()
-        self.objective.after_step(self.model)
-        first_errors = (rollout.predicted[:, 0] - rollout.encoded[:, 1]).detach().square().mean(dim=-1)
-        self.model.judge.observe(batch.poses[:, 1].to(self.device), first_errors)
+        self.objective.after_step(self.model, rollout)
         self.steps += 1
         return {"total": float(total.detach()), **{name: float(term.detach()) for name, term in terms.items()}}
 

@@ -17,8 +17,7 @@ from shared.world_model.external import ExternalEncoder, digest
 from shared.world_model.model import WorldModel
 
 FORMAT = "ptzjepa-world-model-2"
-_FIRST_FORMAT = "ptzjepa-world-model-1"
-_RENAMED_SINCE_FIRST = {"predictor.log_error.": "judge.head."}
+_OLD_FORMATS = ("ptzjepa-world-model-1",)
 _EXTERNAL = "encoder.network."
 _CARD = "card"
 
@@ -44,15 +43,22 @@ def load_tensors(data: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def save_checkpoint(model: WorldModel, card: Mapping[str, Any], *, with_external: bool = False) -> bytes:
-    """Pack a world model's weights, its configuration and its card. Refuses weights that are not finite.
+    """Pack a world model's weights and its card, its configuration with the preset, and what it learnt by.
 
-    Of an external encoder only the name and a digest are kept, unless its weights are asked for.
+    Refuses weights that are not finite. Of an external encoder only the name and a digest are kept, unless its weights
+    are asked for.
     """
     weights = model.state_dict()
     if not with_external:
         weights = {name: tensor for name, tensor in weights.items() if not name.startswith(_EXTERNAL)}
     _check_finite(weights)
-    outer = {"format": FORMAT, "config": model.config.model_dump(mode="json"), "card": dict(card)}
+    outer = {
+        "format": FORMAT,
+        "preset": model.config.preset,
+        "objective": model.learnt_by,
+        "config": model.config.model_dump(mode="json"),
+        "card": dict(card),
+    }
     if isinstance(model.encoder, ExternalEncoder):
         outer["external"] = {"digest": digest(model.encoder.network), "included": with_external}
     return save_tensors(weights, outer)
@@ -66,10 +72,10 @@ def load_checkpoint(data: bytes, *, external: nn.Module | None = None) -> tuple[
     given that very encoder (``external``), or one of its shape if the checkpoint holds the weights.
     """
     tensors, outer = load_tensors(data)
-    if outer.get("format") not in (FORMAT, _FIRST_FORMAT):
-        raise ValueError(f"format is {outer.get('format')!r}, not {FORMAT!r} or {_FIRST_FORMAT!r}")
-    if outer["format"] == _FIRST_FORMAT:
-        tensors = {_today(name): tensor for name, tensor in tensors.items()}
+    if outer.get("format") in _OLD_FORMATS:
+        raise ValueError(f"format is {outer['format']!r}, of networks that are no more: train a new world model")
+    if outer.get("format") != FORMAT:
+        raise ValueError(f"format is {outer.get('format')!r}, not {FORMAT!r}")
     try:
         config = WorldModelConfig.model_validate(outer["config"])
     except (KeyError, ValidationError) as error:
@@ -82,15 +88,9 @@ def load_checkpoint(data: bytes, *, external: nn.Module | None = None) -> tuple[
         model.load_state_dict(tensors, strict=True)
     except RuntimeError as error:
         raise ValueError(f"weights do not fit: {' '.join(str(error).split())[:300]}") from error
+    model.learnt_by = str(outer.get("objective", ""))
     card: dict[str, Any] = outer.get("card", {})
     return model, card
-
-
-def _today(name: str) -> str:
-    for old, new in _RENAMED_SINCE_FIRST.items():
-        if name.startswith(old):
-            return new + name.removeprefix(old)
-    return name
 
 
 def _with_external(

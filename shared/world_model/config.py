@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 PresetName = Literal["tiny", "small", "ptzjepa"]
 SurpriseName = Literal["error", "disagreement", "progress", "gradient"]
 
-_PRESETS: dict[PresetName, dict[str, Any]] = {
+_PRESETS: dict[str, dict[str, Any]] = {
     "tiny": {},
     "small": {
         "image_size": 96,
@@ -37,10 +37,11 @@ class WorldModelConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    preset: PresetName = Field(default="tiny", description="the preset that the other fields began as")
     encoder: Literal["conv", "vit", "external"] = Field(
         default="conv", description="external: a frozen network given from outside"
     )
-    image_size: int = Field(default=64, ge=16, le=512, multiple_of=16, description="side of the square view, pixels")
+    image_size: int = Field(default=64, ge=16, le=512, description="side of the square view, pixels")
     zoom_channel: bool = Field(
         default=False, description="log zoom as a fourth input channel; what probes find of zoom is then no finding"
     )
@@ -53,11 +54,20 @@ class WorldModelConfig(BaseModel):
     external_tokens: int = Field(default=0, ge=0, le=65536, description="external: tokens a view; 0: one embedding")
     external_width: int = Field(default=0, ge=0, le=65536, description="external: numbers per token or embedding")
     embedding_size: int = Field(default=128, ge=8, le=4096)
+    normal_embedding: bool = Field(
+        default=False, description="embeddings are layer-normalised, as the targets of the objective ema are"
+    )
     predictor: Literal["mlp", "tokens"] = Field(default="mlp", description="tokens: attends to the spatial map as well")
     hidden_size: int = Field(default=224, ge=8, le=4096, description="width of the predictor")
     blocks: int = Field(default=2, ge=1, le=32, description="depth of the predictor")
     predictor_heads: int = Field(default=6, ge=1, le=32, description="tokens: heads of attention")
     pairs: bool = Field(default=False, description="learn from all ordered pairs of a trajectory's views as well")
+    token_places: int = Field(
+        default=64,
+        ge=1,
+        le=65536,
+        description="tokens: predicted of each pair in a training step; every step draws anew",
+    )
     pan_harmonics: int = Field(default=8, ge=1, le=64)
     tilt_harmonics: int = Field(default=6, ge=1, le=64)
     zoom_harmonics: int = Field(default=2, ge=1, le=16)
@@ -65,14 +75,18 @@ class WorldModelConfig(BaseModel):
     members: int = Field(default=5, ge=2, le=64, description="disagreement: heads in the ensemble")
 
     @classmethod
-    def preset(cls, name: PresetName, **changes: Any) -> Self:
+    def from_preset(cls, name: str, **changes: Any) -> Self:
         """Return the preset called ``name`` with some fields changed. ``ValueError`` if there is none of that name."""
         if name not in _PRESETS:
             raise ValueError(f"no preset {name!r}: there are {', '.join(_PRESETS)}")
-        fields = {**_PRESETS[name], **changes}
+        fields = {"preset": name, **_PRESETS[name], **changes}
         if name == "tiny" and fields.get("image_size", 0) > _TINY_WIDE:
             fields.setdefault("widths", _TINY_NARROW)
-        return cls.model_validate(fields)
+        try:
+            return cls.model_validate(fields)
+        except ValidationError as error:
+            first = error.errors(include_input=False)[0]
+            raise ValueError(f"{'.'.join(map(str, first['loc'])) or name}: {first['msg']}") from error
 
     @property
     def harmonics(self) -> tuple[int, int, int]:

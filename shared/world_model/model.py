@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from shared.world_model.config import WorldModelConfig
 from shared.world_model.encoder import ConvEncoder, Encoding, add_zoom_plane, as_floats, normalise_light
@@ -22,17 +23,31 @@ class Prediction:
 
     By default surprise is the squared error of the predicted embedding, mean over its dimensions, as the surprise head
     expects it. The head learns the logarithm, so this is the geometric mean over what may happen. What else surprise
-    can be: ``shared.world_model.surprise``. ``guesses [B, K, D]`` are an ensemble's, where there is one.
+    can be: ``shared.world_model.surprise``. ``guesses [B, K, D]`` are an ensemble's, where there is one. ``tokens
+    [B, N, C]``: the layer-normalised spatial map, where the predictor foresees it and was given the map before.
     """
 
     embedding: Tensor
     log_surprise: Tensor
     guesses: Tensor | None = None
+    tokens: Tensor | None = None
 
     @property
     def surprise(self) -> Tensor:
         """Expected surprise, ``[B]``, never negative."""
         return self.log_surprise.float().exp()
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Every view of a trajectory foreseen from every other, from the second index to the third.
+
+    ``embedding [B, V, V, D]``; ``tokens [B, V, V, K, C]``: the layer-normalised spatial map at ``K`` places, where the
+    predictor foresees it.
+    """
+
+    embedding: Tensor
+    tokens: Tensor | None
 
 
 class WorldModel(nn.Module):
@@ -45,6 +60,8 @@ class WorldModel(nn.Module):
     def __init__(self, config: WorldModelConfig, *, external: nn.Module | None = None) -> None:
         super().__init__()
         self.config = config
+        self.learnt_by = ""
+        """The objective that it learnt by last; empty: untrained."""
         self.encoder = _encoder(config, external)
         if config.predictor == "tokens":
             self.predictor: Predictor | TokenPredictor = TokenPredictor(
@@ -72,7 +89,11 @@ class WorldModel(nn.Module):
     def encode(self, images: Tensor, pose: Tensor | None = None) -> Encoding:
         """Encode ``images [B, 3, S, S]``, uint8 or floats in [0, 1]; ``pose [B, 3]`` as in ``pixels``."""
         encoding: Encoding = self.encoder(self.pixels(images, pose))
-        return encoding
+        return Encoding(encoding.tokens, self.settle(encoding.embedding))
+
+    def settle(self, embedding: Tensor) -> Tensor:
+        """Return the encoder's ``embedding [..., D]`` as everything else sees it: layer-normalised if so configured."""
+        return F.layer_norm(embedding, embedding.shape[-1:]) if self.config.normal_embedding else embedding
 
     def predict(
         self, embedding: Tensor, pose: Tensor, action: Tensor, next_pose: Tensor, tokens: Tensor | None = None
@@ -83,18 +104,20 @@ class WorldModel(nn.Module):
         ``action [B, 3]``: the change that was asked for, in the same units. ``tokens [B, N, C]`` of the same view help
         a predictor that reads them; other predictors take no notice.
         """
-        foreseen = self._foresee(embedding, pose, action.unsqueeze(1), next_pose.unsqueeze(1), tokens)
+        places = None if tokens is None else torch.arange(tokens.shape[1], device=tokens.device)
+        foreseen = self._foresee(embedding, pose, action.unsqueeze(1), next_pose.unsqueeze(1), tokens, places)
         guesses = self.judge.guesses(foreseen)
         return Prediction(
             foreseen.embedding.squeeze(1),
             self.judge(foreseen, next_pose.unsqueeze(1)).squeeze(1),
             None if guesses is None else guesses.squeeze(1),
+            None if foreseen.tokens is None else foreseen.tokens.squeeze(1),
         )
 
-    def predict_pairs(self, encoding: Encoding, poses: Tensor) -> Tensor:
-        """Predict every view of a trajectory from every other: ``[B, V, V, D]``, from the second to the third index.
+    def predict_pairs(self, encoding: Encoding, poses: Tensor, places: Tensor | None = None) -> Pairs:
+        """Predict every view of a trajectory from every other; the action is the difference of their poses.
 
-        ``encoding`` of ``[B, V, N, C]`` and ``[B, V, D]``, ``poses [B, V, 3]``. The action is the difference of poses.
+        ``encoding`` of ``[B, V, N, C]`` and ``[B, V, D]``, ``poses [B, V, 3]``, ``places [K]`` as the predictor's.
         """
         trajectories, views = poses.shape[:2]
         start = poses.flatten(0, 1)
@@ -102,8 +125,12 @@ class WorldModel(nn.Module):
         action = ends - start.unsqueeze(1)
         action = torch.cat([(action[..., :1] + 180.0) % 360.0 - 180.0, action[..., 1:]], dim=-1)
         tokens, embedding = encoding.tokens.flatten(0, 1), encoding.embedding.flatten(0, 1)
-        foreseen = self._foresee(embedding, start, action, ends, tokens)
-        return foreseen.embedding.reshape(trajectories, views, views, -1)
+        foreseen = self._foresee(embedding, start, action, ends, tokens, places)
+        maps = foreseen.tokens
+        return Pairs(
+            foreseen.embedding.reshape(trajectories, views, views, -1),
+            None if maps is None else maps.reshape(trajectories, views, *maps.shape[1:]),
+        )
 
     def rollout(self, embedding: Tensor, poses: Tensor, actions: Tensor) -> Tensor:
         """Predict open loop along ``poses [B, T+1, 3]`` under ``actions [B, T, 3]``; returns ``[B, T, D]``."""
@@ -142,12 +169,18 @@ class WorldModel(nn.Module):
 
     def gradient_surprise(self, predicted: Tensor, next_images: Tensor, next_pose: Tensor) -> Tensor:
         """Return how hard ``next_images`` pull on the encoder, of which ``predicted [B, D]`` was expected."""
-        return gradient_magnitudes(self.encoder, self.pixels(next_images, next_pose), predicted)
+        return gradient_magnitudes(self.encoder, self.settle, self.pixels(next_images, next_pose), predicted)
 
     def _foresee(
-        self, embedding: Tensor, pose: Tensor, action: Tensor, next_pose: Tensor, tokens: Tensor | None
+        self,
+        embedding: Tensor,
+        pose: Tensor,
+        action: Tensor,
+        next_pose: Tensor,
+        tokens: Tensor | None,
+        places: Tensor | None,
     ) -> Foreseen:
-        foreseen: Foreseen = self.predictor(embedding, pose, action, next_pose, tokens)
+        foreseen: Foreseen = self.predictor(embedding, pose, action, next_pose, tokens, places)
         return foreseen
 
 

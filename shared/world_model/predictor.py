@@ -18,12 +18,14 @@ class Foreseen(NamedTuple):
 
     ``start [B, Q, D]`` before the move and ``embedding [B, Q, D]`` after it; ``size [B, Q]``: 0 no move, 1 far;
     ``evidence [B, Q, E]`` without gradient: whoever judges a prediction must not bend it towards being easy to judge.
+    ``tokens [B, Q, K, C]``: layer-normalised, at the places that were asked for; None where nobody asked.
     """
 
     start: Tensor
     embedding: Tensor
     size: Tensor
     evidence: Tensor
+    tokens: Tensor | None = None
 
 
 class ConditionedBlock(nn.Module):
@@ -68,13 +70,19 @@ class Predictor(nn.Module):
         nn.init.zeros_(self.change.bias)
 
     def forward(
-        self, embedding: Tensor, pose: Tensor, action: Tensor, next_pose: Tensor, tokens: Tensor | None = None
+        self,
+        embedding: Tensor,
+        pose: Tensor,
+        action: Tensor,
+        next_pose: Tensor,
+        tokens: Tensor | None = None,
+        places: Tensor | None = None,
     ) -> Foreseen:
-        """Foresee ``Q`` moves from each of ``B`` views; ``tokens`` are not looked at.
+        """Foresee ``Q`` moves from each of ``B`` views; ``tokens`` are neither looked at nor foreseen.
 
         ``embedding [B, D]``; ``pose [B, 3]``: degrees, degrees, magnification; ``action`` and ``next_pose [B, Q, 3]``.
         """
-        del tokens
+        del tokens, places
         pose = pose.unsqueeze(1).expand_as(next_pose)
         start = embedding.unsqueeze(1).expand(-1, next_pose.shape[1], -1)
         condition = self.condition(_move_features(pose, action, next_pose, self._harmonics))
@@ -85,11 +93,11 @@ class Predictor(nn.Module):
 
 
 class TokenPredictor(nn.Module):
-    """A transformer that reads a view's embedding and, where it is given, its spatial map; each move is one query.
+    """A transformer that reads a view's embedding and, where it is given, its spatial map, and foresees both.
 
-    PTZJEPA's predictor at its size (12 × 384) with three differences. Its 256 query tokens were equal, so one says as
-    much. Tokens know their positions and poses come as harmonics of angles. Queries read the view and do not change
-    it, so each view is read once, whatever the number of moves from it.
+    PTZJEPA's predictor at its size (12 × 384) with two differences. Each token that is asked for is a query with its
+    own position (PTZJEPA's 256 queries were equal, and so were its 256 answers), and poses come as harmonics of angles.
+    Queries read the view and do not change it, so each view is read once, whatever the number of moves from it.
     """
 
     positions: Tensor
@@ -98,23 +106,33 @@ class TokenPredictor(nn.Module):
         super().__init__()
         self._harmonics = config.harmonics
         hidden = config.hidden_size
-        self.condition = _condition(config)
-        self.place = nn.Linear(2 * sum(self._harmonics), hidden)
         self.summary_entry = nn.Linear(config.embedding_size, hidden)
         self.token_entry = nn.Linear(token_width, hidden)
         self.register_buffer("positions", grid_positions(tokens, hidden), persistent=False)
         self.blocks = nn.ModuleList(Block(hidden, config.predictor_heads) for _ in range(config.blocks))
-        self.change = nn.Linear(hidden, config.embedding_size)
         initialise(self)
-        nn.init.zeros_(self.change.weight)
+        # Drawn as small as the layers above, poses and moves would vanish beside the positions.
+        self.condition = _condition(config)
+        self.place = nn.Linear(2 * sum(self._harmonics), hidden)
+        self.change, self.token_change = (nn.Linear(hidden, size) for size in (config.embedding_size, token_width))
+        for change in (self.change, self.token_change):
+            nn.init.zeros_(change.weight)
+            nn.init.zeros_(change.bias)
 
     def forward(
-        self, embedding: Tensor, pose: Tensor, action: Tensor, next_pose: Tensor, tokens: Tensor | None = None
+        self,
+        embedding: Tensor,
+        pose: Tensor,
+        action: Tensor,
+        next_pose: Tensor,
+        tokens: Tensor | None = None,
+        places: Tensor | None = None,
     ) -> Foreseen:
         """Foresee ``Q`` moves from each of ``B`` views.
 
         ``embedding [B, D]``; ``pose [B, 3]``: degrees, degrees, magnification; ``action`` and ``next_pose [B, Q, 3]``;
-        ``tokens [B, N, C]``: the view's spatial map, None where there is but the embedding, as in dreams.
+        ``tokens [B, N, C]``: the view's spatial map, None where there is but the embedding, as in dreams;
+        ``places [K]``: which of the next view's tokens to foresee, from the tokens of this view.
         """
         memory = self.summary_entry(embedding).unsqueeze(1)
         if tokens is not None:
@@ -122,11 +140,30 @@ class TokenPredictor(nn.Module):
         memory = memory + self.place(pose_features(pose, *self._harmonics)).unsqueeze(1)
         pose = pose.unsqueeze(1).expand_as(next_pose)
         condition = self.condition(_move_features(pose, action, next_pose, self._harmonics))
-        state = condition
+        moves = condition.shape[1]
+        queries = condition
+        if places is not None:
+            asked = condition.unsqueeze(2) + self.positions[places]
+            queries = torch.cat([condition, asked.flatten(1, 2)], dim=1)
         for block in self.blocks:
-            memory, state = block(memory, state)
-        start = embedding.unsqueeze(1).expand(-1, next_pose.shape[1], -1)
-        return _foreseen(start, state, condition, move_size(pose, next_pose), self.change)
+            memory, queries = block(memory, queries)
+        start = embedding.unsqueeze(1).expand(-1, moves, -1)
+        foreseen = _foreseen(start, queries[:, :moves], condition, move_size(pose, next_pose), self.change)
+        if tokens is None or places is None:
+            return foreseen
+        change = self.token_change(F.layer_norm(queries[:, moves:], queries.shape[-1:]))
+        change = change.reshape(*condition.shape[:2], len(places), -1)
+        return foreseen._replace(tokens=_copied(tokens, places) + foreseen.size[..., None, None] * change)
+
+
+def normal_tokens(tokens: Tensor) -> Tensor:
+    """Layer-normalise ``tokens [..., C]``: what is foreseen of a spatial map. Nothing is gained by making it small."""
+    return F.layer_norm(tokens.float(), tokens.shape[-1:])
+
+
+def _copied(tokens: Tensor, places: Tensor) -> Tensor:
+    # Without gradient: else the error would teach the encoder to make neighbouring views' maps alike.
+    return normal_tokens(tokens[:, places]).detach().unsqueeze(1)
 
 
 def _condition(config: WorldModelConfig) -> nn.Sequential:

@@ -24,6 +24,8 @@ _TINY = 1e-8
 _EVIDENCE_PER_HIDDEN = 2
 _PAN_CELLS, _TILT_CELLS, _ZOOM_CELLS = 24, 12, 4
 _FAST, _SLOW = 0.1, 0.01
+_GRADIENT_AT_BIRTH = 1e-4
+"""About what an untrained encoder shows: to begin at one would bend the first steps of all that learns."""
 
 
 class Judge(nn.Module, ABC):
@@ -49,7 +51,10 @@ class ExpectedError(Judge):
     def __init__(self, config: WorldModelConfig) -> None:
         super().__init__()
         hidden = config.hidden_size
-        self.head = nn.Sequential(nn.Linear(_EVIDENCE_PER_HIDDEN * hidden, hidden), nn.SiLU(), nn.Linear(hidden, 1))
+        last = nn.Linear(hidden, 1)
+        if config.surprise == "gradient":
+            nn.init.constant_(last.bias, math.log(_GRADIENT_AT_BIRTH))
+        self.head = nn.Sequential(nn.Linear(_EVIDENCE_PER_HIDDEN * hidden, hidden), nn.SiLU(), last)
 
     def forward(self, foreseen: Foreseen, next_pose: Tensor) -> Tensor:
         """Return what the head says."""

@@ -8,7 +8,7 @@ from world_model_trainer.objectives.base import (
     Trajectories,
     roll_out,
 )
-from world_model_trainer.objectives.registry import ADD_ONS, OBJECTIVES, build_objective
+from world_model_trainer.objectives.registry import ADD_ONS, OBJECTIVES, build_objective, networks_for
 
 __all__ = [
     "ADD_ONS",
@@ -19,5 +19,6 @@ __all__ = [
     "Rollout",
     "Trajectories",
     "build_objective",
+    "networks_for",
     "roll_out",
 ]

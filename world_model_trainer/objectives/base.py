@@ -5,15 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from shared.world_model import Encoding, WorldModel, WorldModelConfig
+from shared.world_model.predictor import normal_tokens
 
-DEFAULT_OBJECTIVE = "vicreg+idm"
+DEFAULT_OBJECTIVE = "vicreg+idm+pose"
 _GRADIENT_SAMPLES = 16
 """Transitions a step whose gradient is measured one by one: enough to teach the head, few enough to afford."""
 
@@ -37,13 +38,27 @@ class Trajectories:
 
 
 @dataclass(frozen=True)
+class Maps:
+    """Spatial maps of a trajectory's views foreseen from each other, at the places of this step.
+
+    ``places [K]``; ``predicted [B, T+1, T+1, K, C]`` from the second index to the third; ``seen [B, T+1, K, C]``: the
+    same places of the views themselves, without gradient. All layer-normalised.
+    """
+
+    places: Tensor
+    predicted: Tensor
+    seen: Tensor
+
+
+@dataclass(frozen=True)
 class Rollout:
     """What a world model made of trajectories.
 
     ``encoded [B, T+1, D]``: every view's embedding. ``predicted [B, T, D]``: open loop from the first view on.
     ``log_surprise [B, T]``: the logarithm of the surprise that was expected of each move. Where the world model has
-    them: ``guesses [B, T, K, D]`` of an ensemble, ``pairs [B, T+1, T+1, D]``: every view from every other,
-    ``magnitudes [B, T]``: measured gradients, NaN where not measured. ``extra``: what an objective adds for itself.
+    them: ``guesses [B, T, K, D]`` of an ensemble, ``pairs [B, T+1, T+1, D]``: every view from every other, ``maps``:
+    foreseen spatial maps, ``magnitudes [B, T]``: measured gradients, NaN where not measured. ``extra``: what an
+    objective adds for itself.
     """
 
     encoded: Tensor
@@ -54,6 +69,7 @@ class Rollout:
     cameras: Tensor | None = None
     guesses: Tensor | None = None
     pairs: Tensor | None = None
+    maps: Maps | None = None
     magnitudes: Tensor | None = None
     extra: Mapping[str, Tensor] = field(default_factory=dict)
 
@@ -64,7 +80,9 @@ class ObjectiveConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(default=DEFAULT_OBJECTIVE, description="an objective and add-ons: vicreg+idm+pose")
-    weights: dict[str, float] = Field(default_factory=dict, description="by term, where not the objective's own")
+    weights: dict[str, Annotated[float, Field(ge=0.0, allow_inf_nan=False)]] = Field(
+        default_factory=dict, description="by term, where not the objective's own"
+    )
     slices: int = Field(default=256, ge=1, le=65536, description="sigreg: directions a step")
     negatives: Literal["batch", "trajectory"] = Field(default="batch", description="simclr: where negatives come from")
     temperature: float = Field(default=0.1, gt=0.0, description="simclr")
@@ -86,9 +104,14 @@ class Objective(nn.Module, ABC):
 
     WEIGHTS: ClassVar[Mapping[str, float]] = {}
     """Every term that it can return, with the weight that it has unless configured."""
+    NEEDS: ClassVar[Mapping[str, Any]] = {}
+    """Fields of the world model's configuration without which it cannot work."""
 
     def __init__(self, world_model: WorldModelConfig, config: ObjectiveConfig) -> None:
         super().__init__()
+        for field_name, needed in self.NEEDS.items():
+            if getattr(world_model, field_name) != needed:
+                raise ValueError(f"objective {config.name} needs a world model with {field_name} = {needed}")
         self.world_model, self.config = world_model, config
         self.weights = {name: config.weights.get(name, weight) for name, weight in self.WEIGHTS.items()}
 
@@ -104,9 +127,9 @@ class Objective(nn.Module, ABC):
     def forward(self, rollout: Rollout) -> dict[str, Tensor]:
         """Return weighted scalar terms by name."""
 
-    def after_step(self, model: WorldModel) -> None:
-        """Do what follows an optimiser step."""
-        del model
+    def after_step(self, model: WorldModel, rollout: Rollout) -> None:
+        """Do what follows an optimiser step on ``rollout``."""
+        del model, rollout
 
     def weigh(self, **terms: Tensor) -> dict[str, Tensor]:
         """Return the terms multiplied by their weights."""
@@ -135,6 +158,7 @@ def predict_views(model: WorldModel, batch: Trajectories, encoding: Encoding) ->
     predicted = torch.stack([step.embedding for step in steps], dim=1).float()
     guesses = [step.guesses for step in steps if step.guesses is not None]
     learning = torch.is_grad_enabled()
+    pairs, maps = _pairs(model, batch, encoding) if learning and model.config.pairs else (None, None)
     return Rollout(
         encoded=encoded.float(),
         predicted=predicted,
@@ -143,9 +167,19 @@ def predict_views(model: WorldModel, batch: Trajectories, encoding: Encoding) ->
         poses=batch.poses,
         cameras=batch.cameras,
         guesses=torch.stack(guesses, dim=1).float() if guesses else None,
-        pairs=model.predict_pairs(encoding, batch.poses).float() if learning and model.config.pairs else None,
+        pairs=pairs,
+        maps=maps,
         magnitudes=_magnitudes(model, batch, predicted) if learning and model.config.surprise == "gradient" else None,
     )
+
+
+def _pairs(model: WorldModel, batch: Trajectories, encoding: Encoding) -> tuple[Tensor, Maps | None]:
+    places = torch.randperm(encoding.tokens.shape[2], device=encoding.tokens.device)[: model.config.token_places]
+    pairs = model.predict_pairs(encoding, batch.poses, places)
+    if pairs.tokens is None:
+        return pairs.embedding.float(), None
+    seen = normal_tokens(encoding.tokens[:, :, places].detach())
+    return pairs.embedding.float(), Maps(places, pairs.tokens.float(), seen)
 
 
 def _magnitudes(model: WorldModel, batch: Trajectories, predicted: Tensor) -> Tensor:

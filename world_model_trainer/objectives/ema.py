@@ -29,6 +29,7 @@ class Ema(Objective):
     """``L = SmoothL1(ẑ, LN(z'))``; with masking also SmoothL1 of masked tokens, predicted from the rest of the view."""
 
     WEIGHTS: ClassVar = {"prediction": 1.0, "masked": 1.0}
+    NEEDS: ClassVar = {"normal_embedding": True}
 
     def __init__(self, world_model: WorldModelConfig, config: ObjectiveConfig) -> None:
         super().__init__(world_model, config)
@@ -56,6 +57,9 @@ class Ema(Objective):
         rollout = roll_out(model, batch)
         images, poses = batch.images.flatten(0, 1), batch.poses.flatten(0, 1)
         target = self._look(model, images, poses)
+        if rollout.maps is not None:
+            seen = _normal(target.tokens[:, rollout.maps.places]).reshape(rollout.maps.seen.shape)
+            rollout = dataclasses.replace(rollout, maps=dataclasses.replace(rollout.maps, seen=seen))
         extra = {"target": _normal(target.embedding).reshape(rollout.encoded.shape)}
         if self.fill_in is not None:
             masks = draw_masks(self.fill_in.side)
@@ -77,8 +81,9 @@ class Ema(Objective):
         return self.weigh(**terms)
 
     @torch.no_grad()
-    def after_step(self, model: WorldModel) -> None:
+    def after_step(self, model: WorldModel, rollout: Rollout) -> None:
         """Move the target towards the encoder."""
+        del rollout
         momentum = self.momentum
         for slow, fast in zip(self._copy.parameters(), model.encoder.parameters(), strict=True):
             if slow is not fast:

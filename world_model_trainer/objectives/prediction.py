@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from world_model_trainer.objectives.base import Rollout
+from world_model_trainer.objectives.base import Maps, Rollout
 
 _ERROR_FLOOR = 1e-6
 _GRADIENT_FLOOR = 1e-12
@@ -31,6 +31,13 @@ def prediction_term(rollout: Rollout, target: Tensor | None = None) -> Tensor:
         return open_loop
     views = rollout.encoded if target is None else target
     return 0.5 * (open_loop + off_diagonal((rollout.pairs - views.unsqueeze(1)).square().mean(dim=-1)).mean())
+
+
+def tokens_term(maps: Maps) -> Tensor:
+    """SmoothL1 of foreseen spatial maps, over pairs of different views, as in PTZJEPA; the maps seen are fixed."""
+    targets = maps.seen.unsqueeze(1).expand_as(maps.predicted)
+    errors = F.smooth_l1_loss(maps.predicted, targets, reduction="none")
+    return off_diagonal(errors.mean(dim=(-2, -1))).mean()
 
 
 def off_diagonal(pairs: Tensor) -> Tensor:
