@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from shared.errors import UserError
 from shared.world_model import WorldModel, WorldModelConfig
-from world_model_trainer.objectives import Objective, ObjectiveConfig, build_objective, networks_for
+from world_model_trainer.objectives import Combined, ObjectiveConfig, build_objective, networks_for
 from world_model_trainer.settings import TrainerSettings
 
 T = TypeVar("T")
@@ -26,7 +26,7 @@ def networks(settings: TrainerSettings) -> WorldModelConfig:
     )
 
 
-def objective_for(model: WorldModel, settings: TrainerSettings) -> Objective:
+def objective_for(model: WorldModel, settings: TrainerSettings) -> Combined:
     """Return the objective that ``model`` shall learn by. ``UserError`` names the settings that do not fit it."""
     return _chosen(lambda: build_objective(model.config, objective_config(settings)))
 

@@ -8,12 +8,13 @@ from world_model_trainer.objectives.base import (
     Trajectories,
     roll_out,
 )
-from world_model_trainer.objectives.registry import ADD_ONS, OBJECTIVES, build_objective, networks_for
+from world_model_trainer.objectives.registry import ADD_ONS, OBJECTIVES, Combined, build_objective, networks_for
 
 __all__ = [
     "ADD_ONS",
     "DEFAULT_OBJECTIVE",
     "OBJECTIVES",
+    "Combined",
     "Objective",
     "ObjectiveConfig",
     "Rollout",

@@ -95,6 +95,23 @@ def test_an_error_of_the_map_does_not_teach_views_to_look_alike(model: WorldMode
     assert tokens.grad is None or not bool(tokens.grad.any()), "what is copied carries no gradient"
 
 
+def test_it_learns_what_no_single_vector_could_say() -> None:
+    torch.manual_seed(0)
+    model = WorldModel(tokens_config())
+    target = normal_tokens(torch.randn(16, 24))
+    optimizer = torch.optim.Adam(model.predictor.parameters(), lr=3e-3)
+    for _ in range(60):
+        embedding, _, pose = draw()
+        foreseen = model.predict(embedding, pose, torch.ones(3, 3), pose + 5.0, torch.zeros(3, 16, 24)).tokens
+        assert foreseen is not None
+        error = (foreseen - target).square().mean()
+        optimizer.zero_grad()
+        error.backward()
+        optimizer.step()
+    floor = float((target - target.mean(dim=0)).square().mean())
+    assert error.item() < 0.5 * floor, "the best single vector for all tokens is the mean of them"
+
+
 def test_no_two_places_share_a_position() -> None:
     for tokens, width in ((256, 384), (16, 48), (7, 50)):
         positions = grid_positions(tokens, width)
