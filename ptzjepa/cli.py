@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from ptzjepa import models
+from ptzjepa import broker, leases, models
 from ptzjepa.options import RunOptions
 from shared.errors import EXIT_OK, EXIT_USER, UserError
 
@@ -33,6 +33,8 @@ app = typer.Typer(
 )
 
 app.add_typer(models.app, name="models")
+app.add_typer(leases.app, name="leases")
+app.add_typer(broker.app, name="broker")
 
 Panorama = Annotated[
     Path | None,

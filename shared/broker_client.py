@@ -24,6 +24,7 @@ from shared.leases import (
     LeaseRenewal,
     LeaseRequest,
     Mode,
+    ResourceList,
     ResourceState,
     lease_clock,
 )
@@ -89,6 +90,10 @@ class BrokerClient(RegistryClient):
     async def leases(self) -> list[Lease]:
         """Return every lease that is held now."""
         return answers.parse(await self._send("GET", "/v1/leases"), LeaseList).leases
+
+    async def resources(self) -> list[ResourceState]:
+        """Return every resource that is leased or waited for, by name."""
+        return answers.parse(await self._send("GET", "/v1/resources"), ResourceList).resources
 
     async def resource(self, resource: str) -> ResourceState:
         """Return who has a resource, and who stands in line for it."""
