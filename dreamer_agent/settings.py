@@ -8,6 +8,7 @@ from pydantic import Field
 
 from shared.actions import DEFAULT_ACTIONS, ActionTable
 from shared.settings import ServiceSettings
+from shared.tracking import TrackSettings
 
 
 class DreamerAgentSettings(ServiceSettings):
@@ -40,7 +41,7 @@ class DreamSettings(DreamerAgentSettings):
     dream_files: int = Field(default=64, ge=2, le=65536, description="dream files kept in the model store")
 
 
-class AgentSettings(DreamerAgentSettings):
+class AgentSettings(DreamerAgentSettings, TrackSettings):
     """The learner's and the pilot's settings."""
 
     policy_seconds: float = Field(default=10.0, gt=0.0, le=3600.0, description="seconds between policy versions")

@@ -1,4 +1,4 @@
-"""The command line: ``ptzjepa demo``, ``up``, ``models``, ``leases``, ``broker`` and ``verify``.
+"""The command line: ``ptzjepa demo``, ``up``, ``camera``, ``track``, ``models``, ``leases``, ``broker`` and ``verify``.
 
 Wrong input ends with one line ``error: …`` on stderr and exit code 2, never with a traceback.
 """
@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 
 from ptzjepa import broker, leases, models
+from ptzjepa.camera_commands import app as camera_app
 from ptzjepa.options import RunOptions
 from shared.errors import EXIT_OK, EXIT_USER, UserError
 
@@ -31,7 +32,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
 )
-
+app.add_typer(camera_app, name="camera")
 app.add_typer(models.app, name="models")
 app.add_typer(leases.app, name="leases")
 app.add_typer(broker.app, name="broker")
@@ -91,6 +92,18 @@ def up(
     Started again, it goes on from what it had learnt.
     """
     _run(RunOptions("up", out, panorama, None, seed, broker_port))
+
+
+@app.command()
+def track(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="What PTZ_TRACK named, or PTZJEPA's persistence.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print every row as one line of JSON.")] = False,
+    embeddings: Annotated[bool, typer.Option(help="Read embeddings and action values, too.")] = True,
+) -> None:
+    """Show what was tracked: views, commands, embeddings and action values."""
+    from ptzjepa.track_command import run
+
+    raise typer.Exit(run(directory, as_json=as_json, embeddings=embeddings))
 
 
 verify = typer.Typer(no_args_is_help=True, help="Try out whether promises are kept, with faults.")
