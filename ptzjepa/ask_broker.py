@@ -39,9 +39,11 @@ def ask(work: Callable[[BrokerClient], Awaitable[T]]) -> T:
     try:
         return asyncio.run(asked())
     except BrokerAway as error:
-        raise UserError(
-            f"the lock broker at {settings.broker_url} does not answer ({_line(error)}); set PTZ_BROKER_URL"
-        ) from error
+        if not error.after:
+            raise UserError(
+                f"the lock broker at {settings.broker_url} does not answer ({_line(error)}); set PTZ_BROKER_URL"
+            ) from error
+        problem = f"the lock broker can't do it now ({_line(error)}); ask again in {error.after:.0f} s"
     except LeaseHeld as error:
         problem = f"{_line(error)}; stop its holder, or wait"
     except (CommitRefused, LeaseLost, RuntimeError) as error:

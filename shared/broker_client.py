@@ -182,7 +182,7 @@ class BrokerClient(RegistryClient):
             except (BrokerAway, TimeoutError, RuntimeError, UserError) as error:
                 # An answer that makes no sense is as good as none: try again until the deadline says lost.
                 self._log.warning("lease not renewed", resource=held.resource, reason=str(error))
-                wait = min(interval, AGAIN_SECONDS)
+                wait = min(interval, max(AGAIN_SECONDS, error.after if isinstance(error, BrokerAway) else 0.0))
 
     async def _give_back(self, held: HeldLease) -> None:
         if held.refused:
