@@ -100,11 +100,15 @@ class Leases:
 
     async def live(self) -> list[Lease]:
         """Return every live lease, by resource."""
-        members = cast(set[bytes], await self._redis.smembers(keys.LIVE))
-        seen = await self._observe(sorted(member.decode() for member in members))
-        held = [lease for each in seen for lease in each.state.leases]
+        held = [lease for state in await self.resources() for lease in state.leases]
         self._metrics.held.set(len(held))
         return held
+
+    async def resources(self) -> list[ResourceState]:
+        """Return every resource that is leased or waited for, by name."""
+        members = cast(set[bytes], await self._redis.smembers(keys.LIVE))
+        seen = await self._observe(sorted(member.decode() for member in members))
+        return [each.state for each in seen if each.state.leases or each.state.waiting]
 
     async def resource(self, resource: str) -> ResourceState:
         """Say how a resource stands."""

@@ -266,7 +266,9 @@ class WorldModelTrainer(Service[TrainerSettings]):
             except BrokerAway as error:
                 # The request carries its id: asking again cannot commit twice.
                 self.set_ready("broker", str(error))
-                await asyncio.sleep(0.5)  # also while stopping: until it is committed or the lease is lost
+                await asyncio.sleep(
+                    max(0.5, error.after)
+                )  # also while stopping: until it is committed or the lease is lost
         self.set_ready("broker")
         self._progress.committed(committed)
         self.log.info(

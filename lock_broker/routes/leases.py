@@ -22,6 +22,7 @@ from shared.leases import (
     LeaseList,
     LeaseRenewal,
     LeaseRequest,
+    ResourceList,
     ResourceState,
 )
 from shared.messages import Name
@@ -108,6 +109,12 @@ async def force_release(lease_id: LeaseIdPath, asked: ForcedRelease, parts: P, w
     if not who.may("admin"):
         raise Refused(HTTPStatus.FORBIDDEN, "only an admin may take leases away")
     await parts.leases.force_release(lease_id, asked.reason, who)
+
+
+@others.get("/resources", responses=examples.RESOURCES)
+async def resources(parts: P) -> ResourceList:
+    """List the resources that are leased or waited for."""
+    return ResourceList(resources=await parts.leases.resources())
 
 
 @others.get("/resources/{kind}/{name}", responses=examples.RESOURCE)

@@ -61,7 +61,7 @@ class Broker:
         await self.line.aclose()
 
 
-FAMILIES = re.compile(r"\{lk\}:(host|ev|live|resources|order|rr|models|(r|f):[a-z-]+/.+|(head|v|vr):.+)")
+FAMILIES = re.compile(r"\{lk\}:(host|ev|live|resources|order|rr|models|(r|f):[a-z-]+/.+|(head|v|vr|pin):.+)")
 """Every key that the broker may leave."""
 
 

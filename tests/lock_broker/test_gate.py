@@ -53,6 +53,11 @@ def test_roles_decide(guarded: Process) -> None:
         assert lease.status_code == 201
         path = f"{lease.headers['location']}/force-release"
         assert "admin" in problem(http.post(path, json={"reason": "test"}, headers=bearing("worker")), 403)["detail"]
+        for role in ("reader", "worker"):
+            restore = http.post("/v1/models/wm_00_00/restore", headers=bearing(role))
+            assert "admin" in problem(restore, 403)["detail"]
+            assert 'scope="admin"' in restore.headers["www-authenticate"]
+        problem(http.post("/v1/models/wm_00_00/restore", headers=bearing("admin")), 404)
         twice = [("Authorization", "Bearer token-of-admin"), ("Authorization", "Bearer token-of-admin")]
         problem(http.get("/v1/leases", headers=twice), 401)
         assert http.get("/openapi.json").json()["paths"]["/v1/leases"]["get"]["security"]
