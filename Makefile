@@ -1,6 +1,7 @@
 # Everything a developer does, by name. `make` alone lists it.
 #
-# Tools live in .venv and are installed again only when pyproject.toml changes; nothing else on the machine is touched.
+# Tools live in .venv and are installed again only when pyproject.toml or tests/third_party/ changes; nothing else on the
+# machine is touched.
 
 PYTHON ?= python3
 ARGS ?=
@@ -8,6 +9,8 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+# Packages by others that the tests drive our emulators with. Several call their module `onvif`, so each has a folder.
+THIRD_PARTY := $(patsubst tests/third_party/%.txt,$(VENV)/third_party/%/.installed,$(wildcard tests/third_party/*.txt))
 CACHES := .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 .DEFAULT_GOAL := help
@@ -20,15 +23,19 @@ help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: install
-install: $(VENV)/.dev ## set up .venv with everything, development tools too
+install: $(VENV)/.dev $(THIRD_PARTY) ## set up .venv with everything, development tools too
 
 .PHONY: demo
 demo: $(VENV)/.laptop ## run the whole loop on a simulated camera, e.g. ARGS="--minutes 1"
 	@$(BIN)/ptzjepa demo $(ARGS)
 
 .PHONY: test
-test: $(VENV)/.dev ## run all tests, e.g. ARGS="tests/shared -x"
+test: $(VENV)/.dev $(THIRD_PARTY) ## run all tests, e.g. ARGS="tests/shared -x"
 	@$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: soak
+soak: $(VENV)/.dev ## make 2,000 moves on emulated cameras with 5 % faults and check every view
+	@SOAK_MOVES=2000 $(BIN)/python -m pytest tests/camera_sampler/test_soak.py -s $(ARGS)
 
 .PHONY: lint
 lint: lint-python lint-deployment ## check style, types, imports, manifests and dashboards
@@ -83,6 +90,13 @@ $(VENV)/.dev: $(VENV)/.created pyproject.toml
 	@echo 'Installing the project and its development tools into $(VENV) (once, a minute or two) …'
 	@$(PIP) install --quiet --editable '.[dev]'
 	@touch $(VENV)/.laptop $@
+
+# The files name every package that is needed, so that nothing else comes along.
+$(VENV)/third_party/%/.installed: tests/third_party/%.txt $(VENV)/.created
+	@echo 'Installing $* for the tests …'
+	@rm -rf $(@D)
+	@$(PIP) install --quiet --no-deps --target $(@D) --requirement $<
+	@touch $@
 
 # Containers read these files as user 10001, so the files are readable and the folder is not. Git never sees it.
 secrets/%:

@@ -26,20 +26,51 @@ class Access:
         check_url(self.url)
 
 
-def check_url(url: str) -> str:
-    """Return the camera's URL as it is. ``UserError`` where it is none or holds a credential; it is never quoted."""
+def check_url(url: str, name: str = "PTZ_CAMERA_URL") -> str:
+    """Return the camera's URL as it is. ``UserError`` where it is none or holds a credential; it is never quoted.
+
+    ``name`` is what the user knows it by.
+    """
     # A password may hold "/" or "?", which move the "@" out of the place where a parser looks for it.
     if "@" in url:
-        raise UserError(
-            "PTZ_CAMERA_URL must not hold a user or a password: set PTZ_CAMERA_USER and PTZ_CAMERA_PASSWORD_FILE"
-        )
+        raise UserError(f"{name} must not hold a user or a password: set PTZ_CAMERA_USER and PTZ_CAMERA_PASSWORD_FILE")
     try:
         parts = urlsplit(url)
         sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         sound = False
     if not sound or parts.query or parts.fragment:
-        raise UserError("PTZ_CAMERA_URL must be http://HOST or https://HOST, with :PORT where the camera needs it")
+        raise UserError(f"{name} must be http://HOST or https://HOST, with :PORT where the camera needs it")
+    return url
+
+
+@dataclass(frozen=True)
+class StreamAccess:
+    """Where a camera's stream is, who asks, and how long to wait: seconds for one picture, and after refused logins."""
+
+    url: str
+    user: str = ""
+    password: SecretStr = field(default_factory=lambda: SecretStr(""))
+    timeout: float = 5.0
+    lockout: float = 120.0
+
+    def __post_init__(self) -> None:
+        check_stream_url(self.url)
+
+
+def check_stream_url(url: str) -> str:
+    """Return the stream's URL as it is. ``UserError`` where it is none or holds a credential; it is never quoted."""
+    if "@" in url:
+        raise UserError(
+            "PTZ_SNAPSHOT_URL must not hold a user or a password: set PTZ_CAMERA_USER and PTZ_CAMERA_PASSWORD_FILE"
+        )
+    try:
+        parts = urlsplit(url)
+        sound = parts.scheme == "rtsp" and bool(parts.hostname) and parts.port != 0 and url.isprintable()
+    except ValueError:
+        sound = False
+    if not sound or parts.fragment or " " in url:
+        raise UserError("PTZ_SNAPSHOT_URL must be rtsp://HOST[:PORT]/PATH, as the camera's manual gives it")
     return url
 
 

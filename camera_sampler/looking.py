@@ -67,7 +67,7 @@ class Looker:
         delay = _FIRST_BACK_OFF
         for attempt in range(self._settings.snapshot_tries):
             if attempt:
-                await asyncio.sleep(delay)
+                await asyncio.sleep(delay / self._settings.time_scale)
                 delay = min(2.0 * delay, _LONGEST_BACK_OFF)
             try:
                 return await self._look_once(settled)
@@ -97,9 +97,13 @@ class Looker:
         async with asyncio.timeout(ANSWER_SECONDS):
             snapshot = await self._camera.snapshot()
         after = await self.pose()
-        picture = await asyncio.to_thread(verify, snapshot.data, self._size)
-        self._freshness.check(picture, after, snapshot.taken_at)
-        self._size = self._size or picture.image.size
+        if snapshot.origin == "recording":
+            # It is old and may be shown again, and the next one may come from a camera of another resolution.
+            picture = await asyncio.to_thread(verify, snapshot.data)
+        else:
+            picture = await asyncio.to_thread(verify, snapshot.data, self._size)
+            self._freshness.check(picture, after, snapshot.taken_at)
+            self._size = self._size or picture.image.size
         return Look(picture, snapshot, before, after, settled and self._same(before, after))
 
     def _same(self, first: Pose, second: Pose) -> bool:

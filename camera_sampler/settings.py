@@ -7,21 +7,24 @@ from typing import Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 
-from camera_sampler.access import Access, Settled, check_url
+from camera_sampler.access import Access, Settled, StreamAccess, check_stream_url, check_url
+from camera_sampler.naming import Naming
 from shared.actions import DEFAULT_ACTIONS, ActionTable
 from shared.errors import UserError
 from shared.pose import PoseLimits
-from shared.settings import ServiceSettings
+from shared.tracking import TrackSettings
 
 _LIMITS = {"pan_min", "pan_max", "tilt_min", "tilt_max", "zoom_max"}
 _SIZE = {"snapshot_width", "snapshot_height"}
-PolicyName = Literal["follow", "random-walk", "raster"]
+OwnPolicyName = Literal["random-walk", "raster", "presets", "least-recently-viewed"]
+PolicyName = Literal["follow", "random-walk", "raster", "presets", "least-recently-viewed"]
+StoredZoom = Literal["guess", "magnification", "steps"]
 
 
-class SamplerSettings(ServiceSettings):
+class SamplerSettings(TrackSettings):
     """What the sampler needs to know. The camera's speeds and waits are in its own seconds: see ``time_scale``."""
 
-    camera_kind: Literal["simulated", "hanwha", "axis"] = Field(
+    camera_kind: Literal["simulated", "hanwha", "axis", "onvif", "stored"] = Field(
         default="simulated", description="how the camera is reached"
     )
     camera_url: str = Field(default="", description="http://HOST[:PORT] of a real camera, without user and password")
@@ -32,10 +35,32 @@ class SamplerSettings(ServiceSettings):
         default=120.0, gt=0.0, le=86_400.0, description="no login for so long after the camera locked the account"
     )
     camera_magnification: float | None = Field(
-        default=None, gt=1.0, le=100.0, description="an Axis camera's at its last zoom step; else by its field angles"
+        default=None, gt=1.0, le=100.0, description="at its most zoom; ONVIF needs it, an Axis has its field angles"
     )
-    policy: PolicyName = Field(default="follow", description="follow: obey an agent, walk at random without one")
+    snapshot_url: str = Field(
+        default="", description="rtsp://HOST[:PORT]/PATH of a stream to take the pictures from, with the camera's user"
+    )
+    stored_images: Path | None = Field(
+        default=None, description="pictures that camera kind stored shows: a directory, a .jsonl or a .parquet index"
+    )
+    stored_zoom: StoredZoom = Field(
+        default="guess",
+        description="units of their zoom; steps are Axis's, 1 to 9999; guess: steps where one is over 100",
+    )
+    stored_camera: str = Field(default="", description="the camera of the index whose pictures are shown")
+    policy: PolicyName = Field(default="follow", description="who chooses the moves; follow: an agent, where one is")
+    fallback_policy: OwnPolicyName = Field(default="random-walk", description="what follow does without an agent")
+    presets: Path | None = Field(default=None, description="JSON file of the poses that the policy presets visits")
+    field_of_view: float = Field(
+        default=60.0, ge=20.0, le=120.0, description="a view's width at zoom 1 in degrees, for least-recently-viewed"
+    )
+    view_overlap: float = Field(
+        default=0.3, ge=0.0, le=0.8, description="share of a view that neighbours show, too, for least-recently-viewed"
+    )
     movements: int = Field(default=20, ge=1, le=100_000, description="moves in an episode, after its jump")
+    episodes: int | None = Field(
+        default=None, ge=1, description="episodes until the sampler ends with exit code 0; without it there is no end"
+    )
     command_seconds: float = Field(default=1.0, gt=0.0, le=60.0, description="longest wait for an agent's command")
     action_table: Path | None = Field(default=None, description="JSON file of the moves that an agent may command")
 
@@ -46,6 +71,10 @@ class SamplerSettings(ServiceSettings):
     snapshot_tries: int = Field(default=5, ge=1, le=100, description="snapshots tried before the view is given up")
     keep_originals: Path | None = Field(default=None, description="directory that gets the untouched snapshots")
     keep_originals_count: int = Field(default=1000, ge=1, description="snapshots kept there; the oldest go first")
+    keep_names: Naming = Field(default="own", description="ptzjepa: PAN,TILT,ZOOM_TIME.jpg, as PTZJEPA's tools read it")
+    keep_exif: Literal["off", "on"] = Field(
+        default="off", description="write pose and time into kept JPEGs, beside EXIF of the camera's own"
+    )
 
     spool: Path | None = Field(default=None, description="directory that keeps views while Redis is away")
     spool_bytes: int = Field(
@@ -82,11 +111,22 @@ class SamplerSettings(ServiceSettings):
     def _ordered(self) -> Self:
         if self.pan_min >= self.pan_max or self.tilt_min >= self.tilt_max:
             raise UserError("PTZ_PAN_MIN and PTZ_TILT_MIN must be below PTZ_PAN_MAX and PTZ_TILT_MAX")
-        if self.camera_kind != "simulated" and not self.camera_url:
+        if self.camera_kind == "stored" and self.stored_images is None:
+            raise UserError("PTZ_CAMERA_KIND=stored needs PTZ_STORED_IMAGES=PATH of a directory or an index")
+        if self.camera_kind not in ("simulated", "stored") and not self.camera_url:
             raise UserError(f"PTZ_CAMERA_KIND={self.camera_kind} needs PTZ_CAMERA_URL=http://HOST")
         if self.camera_url:
             check_url(self.camera_url)
+        if self.snapshot_url:
+            check_stream_url(self.snapshot_url)
+        if self.own_policy == "presets" and self.presets is None:
+            raise UserError("the policy presets needs PTZ_PRESETS, a JSON file of poses; see docs/configuration.md")
         return self
+
+    @property
+    def own_policy(self) -> OwnPolicyName:
+        """The policy that chooses when no agent does."""
+        return self.fallback_policy if self.policy == "follow" else self.policy
 
     @property
     def limits(self) -> PoseLimits:
@@ -108,7 +148,8 @@ class SamplerSettings(ServiceSettings):
     @property
     def settled_size(self) -> tuple[int, int] | None:
         """The snapshots' width and height where they are known before the first one."""
-        known = self.camera_kind == "simulated" or self.model_fields_set >= _SIZE
+        rendered = self.camera_kind == "simulated" and not self.snapshot_url
+        known = rendered or self.model_fields_set >= _SIZE
         return (self.snapshot_width, self.snapshot_height) if known else None
 
     @property
@@ -116,6 +157,17 @@ class SamplerSettings(ServiceSettings):
         """How to reach a real camera."""
         return Access(
             self.camera_url,
+            self.camera_user,
+            self.camera_password or SecretStr(""),
+            timeout=self.camera_timeout_seconds,
+            lockout=self.camera_lockout_seconds,
+        )
+
+    @property
+    def stream_access(self) -> StreamAccess:
+        """How to reach the stream that snapshots come from."""
+        return StreamAccess(
+            self.snapshot_url,
             self.camera_user,
             self.camera_password or SecretStr(""),
             timeout=self.camera_timeout_seconds,

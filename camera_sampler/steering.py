@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
+from collections.abc import Callable
 from typing import Literal
 
 import structlog
-from prometheus_client import Counter
 
 from shared.actions import ActionTable
 from shared.messages import Command, StreamName
@@ -35,10 +35,12 @@ class Steering:
     * ``wrong-camera`` and ``unknown-action``: it is not for this camera, or not a move of the table.
     """
 
-    def __init__(self, clients: RedisClients, camera: str, actions: ActionTable, outcomes: Counter) -> None:
+    def __init__(
+        self, clients: RedisClients, camera: str, actions: ActionTable, note: Callable[[Command, Outcome], None]
+    ) -> None:
         self._clients, self._camera = clients, camera
         self._actions = frozenset(actions.actions)
-        self._outcomes = outcomes
+        self._note = note
         self._start = "$"
         self._seen: deque[str] = deque(maxlen=_REMEMBERED_VIEWS)
         self._expected: str | None = None
@@ -127,7 +129,7 @@ class Steering:
         return "followed" if command.answers == self._expected else "late"
 
     def _count(self, outcome: Outcome, command: Command) -> None:
-        self._outcomes.labels(outcome).inc()
+        self._note(command, outcome)
         now = asyncio.get_running_loop().time()
         if outcome not in ("followed", "late") and now - self._last_refusal >= _LOG_EVERY:
             self._last_refusal = now

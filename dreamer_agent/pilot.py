@@ -11,6 +11,7 @@ from typing import ClassVar
 
 import torch
 
+from dreamer_agent import tracking
 from dreamer_agent.agents import ActorCritic, Mode, PolicyCard, load_policy
 from dreamer_agent.heads import Head
 from dreamer_agent.reach import pose_tensor
@@ -22,6 +23,7 @@ from shared.model_store import ModelStore
 from shared.redis_client import REDIS_AWAY, RedisClients
 from shared.service import Service
 from shared.streams import Follower, Received, publish
+from shared.whole import whole
 from shared.world_model import WorldModel, decode_images, load_checkpoint
 
 COMMANDS_LENGTH = 256
@@ -37,6 +39,17 @@ class Brain:
     world_model: WorldModel
 
 
+@dataclass(frozen=True)
+class Choice:
+    """The index of a move, how it was chosen, and out of what."""
+
+    action: int
+    mode: Mode
+    embedding: torch.Tensor
+    log_probabilities: torch.Tensor
+    """``[1, A]``, of every action."""
+
+
 class Pilot(Service[AgentSettings]):
     """Steers one camera while it holds its lease. Without a policy it is silent, and the sampler moves by itself."""
 
@@ -46,19 +59,20 @@ class Pilot(Service[AgentSettings]):
         super().__init__(settings)
         torch.set_num_threads(settings.threads)
         self._table = settings.actions()
-        self._store = ModelStore(settings.model_store)
+        self._store = ModelStore.from_settings(settings)
         self._broker = BrokerClient(settings)
         self._worker = f"{self.name}-{settings.node}"
         self._rng = random.Random(settings.seed)
         self._generator = torch.Generator().manual_seed(settings.seed)
         self._head: Head[Brain] = Head(self._broker, settings.agent, self._load)
+        self._tracker = tracking.tracker(settings, self.metrics)
         self._make_metrics()
 
     async def run(self) -> None:
         """Follow the policy's head and steer, each without ever waiting for the other, until told to stop."""
         self.set_ready("policy", self._head.missing)
         try:
-            async with self.redis_clients() as clients, asyncio.TaskGroup() as group:
+            async with self._tracker.open(), self.redis_clients() as clients, asyncio.TaskGroup() as group:
                 group.create_task(self._follow_policy())
                 group.create_task(self._keep_camera(clients))
         finally:
@@ -117,7 +131,9 @@ class Pilot(Service[AgentSettings]):
         follower = Follower(clients, StreamName.views(self.settings.camera), View)
         while not self.stopping.is_set():
             try:
-                async with self._broker.hold(resource, holder=self._worker, ttl_ms=self.settings.lease_ttl_ms) as lease:
+                async with self._broker.lease(
+                    resource, holder=self._worker, ttl_ms=self.settings.lease_ttl_ms
+                ) as lease:
                     self.set_ready("camera")
                     self.log.info("lease taken", resource=resource, fencing_token=lease.token)
                     await self._steer(lease, clients, follower)
@@ -143,9 +159,9 @@ class Pilot(Service[AgentSettings]):
         daring = self._rng.random()
         started = time.perf_counter()
         try:
-            action, mode = await asyncio.to_thread(
-                act, brain, view, greedy_share=self.settings.greedy_share, daring=daring, generator=self._generator
-            )
+            share, generator = self.settings.greedy_share, self._generator
+            looking = asyncio.to_thread(act, brain, view, greedy_share=share, daring=daring, generator=generator)
+            chosen = await whole(looking)
         except ValueError as error:
             self._unusable.inc()
             self.log.warning("cannot look at this view", view=view.message.id, reason=str(error))
@@ -155,7 +171,7 @@ class Pilot(Service[AgentSettings]):
             source=self._worker,
             camera=self.settings.camera,
             answers=view.message.id,
-            action=self._table[action],
+            action=self._table[chosen.action],
             token=lease.token,
             agent=self.settings.agent,
             policy_version=version,
@@ -169,7 +185,26 @@ class Pilot(Service[AgentSettings]):
             self._lost.inc()
             self.log.warning("command lost", reason=f"{type(error).__name__}: {error}")
             return
-        self._commands.labels(mode.value).inc()
+        self._commands.labels(chosen.mode.value).inc()
+        self._track(command, chosen, brain.card)
+
+    def _track(self, command: Command, chosen: Choice, card: PolicyCard) -> None:
+        if not self._tracker.on:
+            return
+        thought = tracking.Thought(
+            view=command.answers,
+            command=command.id,
+            time=command.time,
+            action=command.action.name,
+            mode=chosen.mode.value,
+            agent=command.agent,
+            policy_version=command.policy_version,
+            world_model=card.world_model,
+            world_model_version=card.world_model_version,
+            embedding=chosen.embedding.squeeze(0).half().numpy(),
+            log_probabilities=chosen.log_probabilities.squeeze(0).numpy(),
+        )
+        self._tracker.add(tracking.EMBEDDINGS, thought)
 
 
 @torch.no_grad()
@@ -180,8 +215,8 @@ def act(
     greedy_share: float,
     daring: float,
     generator: torch.Generator | None = None,
-) -> tuple[int, Mode]:
-    """Look at a view; return the index of the move to make, and how it was chosen.
+) -> Choice:
+    """Look at a view and choose the move to make.
 
     The best move is made if ``daring``, a random number in [0, 1), is below ``greedy_share`` times the policy's
     certainty here (one minus its entropy's share of the most possible); else the move is drawn. ``ValueError`` if the
@@ -192,12 +227,12 @@ def act(
     embedding = brain.world_model.encode(images).embedding.half().float()
     pose = pose_tensor([view.message.pose])
     # The best of moves that are all but alike is noise; made again and again it would pin the camera to one place.
-    mode = Mode.GREEDY if daring < greedy_share * _certainty(brain.agent, embedding, pose) else Mode.SAMPLE
+    log_probs = brain.agent.log_probabilities(embedding, pose)
+    mode = Mode.GREEDY if daring < greedy_share * _certainty(log_probs) else Mode.SAMPLE
     index, _ = brain.agent.act(embedding, pose, mode, generator=generator)
-    return int(index), mode
+    return Choice(int(index), mode, embedding, log_probs)
 
 
-def _certainty(agent: ActorCritic, embedding: torch.Tensor, pose: torch.Tensor) -> float:
-    log_probs = agent.log_probabilities(embedding, pose)
+def _certainty(log_probs: torch.Tensor) -> float:
     entropy = float(-(log_probs.exp() * log_probs).sum())
     return max(0.0, 1.0 - entropy / math.log(log_probs.shape[-1]))

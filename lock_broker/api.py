@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import Depends, FastAPI
+from fastapi import FastAPI
 
+from lock_broker.description import complete
 from lock_broker.gate import Gate
 from lock_broker.problems import install_handlers
 from lock_broker.routes import health, leases, models
-from lock_broker.routes.parts import BEARER, Parts
-from shared.leases import Problem
+from lock_broker.routes.parts import Parts
+from lock_broker.settings import BrokerSettings
+from lock_broker.tokens import Tokens
 
 
-def create_app(parts: Parts) -> FastAPI:
+def create_app(parts: Parts, tokens: Tokens, settings: BrokerSettings) -> FastAPI:
     """Make the application."""
     app = FastAPI(
         title="Lock broker",
@@ -27,18 +29,22 @@ def create_app(parts: Parts) -> FastAPI:
     app.state.parts = parts
     # Not included: an included router looks for the route twice.
     app.router.routes[:0] = leases.router.routes
-    for routes in (leases.others, models.router):
-        app.include_router(routes, dependencies=[Depends(BEARER)])
-    app.include_router(health.router)
+    for routes in (leases.others, models.router, health.router):
+        app.include_router(routes)
     install_handlers(app)
-    app.add_middleware(Gate, metrics=parts.metrics, token=parts.token)
+    app.add_middleware(
+        Gate,
+        metrics=parts.metrics,
+        tokens=tokens,
+        rate=settings.broker_rate,
+        burst=settings.broker_burst,
+        body_seconds=settings.broker_slow_seconds,
+    )
     generate = app.openapi
 
     def described() -> dict[str, Any]:
         if app.openapi_schema is None:
-            schema = generate()
-            schema["components"]["schemas"]["Problem"] = Problem.model_json_schema()
-            app.openapi_schema = schema
+            app.openapi_schema = complete(generate(), tokens=tokens.required)
         return app.openapi_schema
 
     app.openapi = described  # type: ignore[method-assign]

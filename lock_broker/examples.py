@@ -28,7 +28,17 @@ _VERSION = {
         "sha256": "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae",
         "size": 1048576,
     },
-    "card": {"one_step_error": 0.21, "copy_last_error": 0.64, "parents": [3]},
+    "card": {"one_step_error": 0.21, "copy_last_error": 0.64},
+    "by": "world-model-trainer@blade",
+    "principal": "blade",
+    "lineage": {
+        "generation": 0,
+        "restart": 2,
+        "parents": [{"model": "wm_00_00", "version": 3}, {"model": "ag_00_00", "version": 12}],
+        "data": [{"camera": "north", "first": "2026-05-04T11:00:00Z", "last": "2026-05-04T11:59:58Z", "views": 1800}],
+    },
+    "restores": None,
+    "pinned": False,
 }
 _UNAUTHORIZED = document(HTTPStatus.UNAUTHORIZED, "a valid bearer token is needed")
 _AWAY = document(HTTPStatus.SERVICE_UNAVAILABLE, "Redis does not answer or can't do it; ask again")
@@ -108,20 +118,59 @@ _EVENT = {
     "detail": "",
 }
 EVENTS: Responses = {**_ALWAYS, 200: _ok("The events, oldest first", {"events": [_EVENT]})}
-MODELS: Responses = {**_ALWAYS, 200: _ok("The models", {"models": [{"model": "wm_00_00", "head": _VERSION}]})}
-MODEL: Responses = {**_ALWAYS, 200: _ok("The model", {"model": "wm_00_00", "head": _VERSION}), 404: _NO_MODEL}
+_MODEL = {"model": "wm_00_00", "kind": "world-model", "state": "active", "head": _VERSION}
+_UNKNOWN_VERSION = document(HTTPStatus.NOT_FOUND, "wm_00_00 has no version 7; its head is 4")
+_FORGOTTEN = document(HTTPStatus.GONE, "version 1 of wm_00_00 is forgotten")
+_STALE = document(HTTPStatus.PRECONDITION_FAILED, "wm_00_00: the lease is not held")
+_MOVED = document(HTTPStatus.CONFLICT, "wm_00_00: the head is version 5, not 3", head=5)
+_NOT_YOURS = document(HTTPStatus.FORBIDDEN, "wm_00_00: the lease is blade's")
+MODELS: Responses = {**_ALWAYS, 200: _ok("The models", {"models": [_MODEL]})}
+MODEL: Responses = {**_ALWAYS, 200: _ok("The model", _MODEL), 404: _NO_MODEL}
 VERSIONS: Responses = {**_ALWAYS, 200: _ok("The versions", {"versions": [_VERSION]}), 404: _NO_MODEL}
-VERSION: Responses = {
-    **_ALWAYS,
-    200: _ok("The version", _VERSION),
-    404: document(HTTPStatus.NOT_FOUND, "wm_00_00 has no version 4, or it is forgotten"),
-}
+VERSION: Responses = {**_ALWAYS, 200: _ok("The version", _VERSION), 404: _UNKNOWN_VERSION, 410: _FORGOTTEN}
 COMMIT: Responses = {
     **_WITH_BODY,
     200: {**_ok("This request made the version before", _VERSION), "model": None},
     201: _ok("The head has moved", _VERSION),
-    409: document(HTTPStatus.CONFLICT, "the head is version 5, not 3", head=5),
-    412: document(HTTPStatus.PRECONDITION_FAILED, "the lease is not held"),
+    403: _NOT_YOURS,
+    409: _MOVED,
+    412: _STALE,
+}
+ROLLBACK: Responses = {**COMMIT, 404: _UNKNOWN_VERSION, 410: _FORGOTTEN}
+ARCHIVE: Responses = {
+    **_WITH_BODY,
+    200: _ok("The model is archived", {**_MODEL, "state": "archived"}),
+    403: _NOT_YOURS,
+    404: _NO_MODEL,
+    412: _STALE,
+}
+RESTORE: Responses = {
+    **_ALWAYS,
+    200: _ok("The model is active", _MODEL),
+    403: document(HTTPStatus.FORBIDDEN, "only an admin may restore a model"),
+    404: _NO_MODEL,
+}
+PIN: Responses = {
+    **VERSION,
+    200: _ok("The version is pinned", {**_VERSION, "pinned": True}),
+    409: document(HTTPStatus.CONFLICT, "wm_00_00: 64 versions are pinned already"),
+}
+UNPIN: Responses = VERSION
+
+
+def _text(description: str, media_type: str, example: str) -> dict[str, Any]:
+    return {"description": description, "content": {media_type: {"example": example}}}
+
+
+PROGRESS_NAMES: Responses = {
+    **_ALWAYS,
+    200: _text("The training runs", "text/plain", "wm_00_00 @ 2026-05-04_12:00:00.000000\n"),
+}
+MODEL_INFO: Responses = {
+    **_ALWAYS,
+    200: _text("The model's training runs", "application/yaml", "model_gen: 0\nmodel_id: 0\nmodel_name: wm_00_00\n"),
+    404: _NO_MODEL,
+    409: document(HTTPStatus.CONFLICT, "mine: PTZJEPA knows only names like wm_00_03 and ag_00_03"),
 }
 READY: Responses = {
     200: _ok("The broker can do its work", {"ready": True, "missing": {}}),

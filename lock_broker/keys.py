@@ -49,7 +49,8 @@ def pairs(resources: Iterable[str]) -> list[str]:
 
 
 def head_key(model: str) -> str:
-    """Hash: version and token of a model's head, the oldest version kept, the resource it is written under."""
+    """Hash: version and token of a model's head, the oldest version kept without a pin, the resource it is written
+    under, and the request that archived it."""
     return f"{{lk}}:head:{model}"
 
 
@@ -61,6 +62,11 @@ def versions_key(model: str) -> str:
 def requests_key(model: str) -> str:
     """Hash: version by request, for as long as the version is kept."""
     return f"{{lk}}:vr:{model}"
+
+
+def pins_key(model: str) -> str:
+    """Set: the versions that are not to be forgotten."""
+    return f"{{lk}}:pin:{model}"
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from prometheus_client import Histogram
 
 from shared.telemetry import Metrics
 
-COMMIT_OUTCOMES = ("committed", "repeated", "stale", "moved")
+COMMIT_OUTCOMES = ("committed", "repeated", "stale", "moved", "refused")
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 WAIT_SECONDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 

@@ -25,3 +25,15 @@ class Principal:
 
 ANONYMOUS = Principal("anonymous", "admin")
 """Everybody, where the broker asks for no tokens."""
+DEFAULT = Principal("default", "admin")
+"""Whoever bears ``PTZ_BROKER_TOKEN``, the one token that all may share."""
+
+_ADMINS = ("/force-release", "/restore")
+_LOOKS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+def needed(method: str, path: str) -> Role:
+    """Return the role that a request needs."""
+    if method in _LOOKS:
+        return "reader"
+    return "admin" if path.endswith(_ADMINS) else "worker"

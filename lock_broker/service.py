@@ -6,11 +6,8 @@ import asyncio
 import contextlib
 import ipaddress
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import ClassVar
-
-import uvicorn
-from fastapi import FastAPI
 
 from lock_broker.api import create_app
 from lock_broker.clock import HostClock
@@ -21,8 +18,9 @@ from lock_broker.metrics import BrokerMetrics
 from lock_broker.registry import Registry
 from lock_broker.routes.parts import Parts
 from lock_broker.scripts import Line
+from lock_broker.server import Certificates, listen, make_server
 from lock_broker.settings import BrokerSettings
-from shared.errors import UserError
+from lock_broker.tokens import Tokens
 from shared.redis_client import RedisClients, RedisError
 from shared.service import Service, write_port
 
@@ -32,26 +30,8 @@ PING_SECONDS = 2.0
 REDIS_TROUBLE = (RedisError, OSError)
 """Away, or unable: a full disk or memory passes, too."""
 WATCH_SECONDS = 2.0
-SHUTDOWN_SECONDS = 5
-CONNECTIONS = 512
-
-
-class _Server(uvicorn.Server):
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave the signals to the service skeleton, which stops this server."""
-        yield
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Open the port. ``UserError`` when it is taken or no address of this machine."""
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        return socket.create_server(address[:2], family=family, backlog=CONNECTIONS)
-    except OSError as error:
-        raise UserError(
-            f"cannot listen on {host}:{port}: {error.strerror}; set PTZ_BROKER_PORT and PTZ_BROKER_HOST"
-        ) from error
+FILES_SECONDS = 2.0
+"""How often tokens and certificates are looked at."""
 
 
 class LockBroker(Service[BrokerSettings]):
@@ -63,18 +43,28 @@ class LockBroker(Service[BrokerSettings]):
     async def run(self) -> None:
         """Answer requests until told to stop; then finish those under way."""
         settings = self.settings
-        with listen(settings.broker_host, settings.broker_port) as opened:
+        secret = settings.broker_token
+        tokens = Tokens(shared=secret.get_secret_value() if secret else None, file=settings.broker_tokens_file)
+        certificates = Certificates.from_settings(settings)
+        with listen(settings) as opened:
             port = opened.getsockname()[1]
             if settings.admin_port_file:
                 write_port(settings.admin_port_file, port)
-            self._warn_if_open()
+            self._warn_if_open(tokens)
             clients = RedisClients.from_settings(settings, command_seconds=REDIS_SECONDS)
             try:
-                await self._serve(opened, port, clients)
+                await self._serve(opened, port, clients, tokens, certificates)
             finally:
                 await clients.aclose()
 
-    async def _serve(self, opened: socket.socket, port: int, clients: RedisClients) -> None:
+    async def _serve(
+        self,
+        opened: socket.socket,
+        port: int,
+        clients: RedisClients,
+        tokens: Tokens,
+        certificates: Certificates | None,
+    ) -> None:
         metrics = BrokerMetrics(self.metrics)
         redis = clients.commands
         line = Line(redis.connection_pool.make_connection, HostClock())
@@ -86,25 +76,26 @@ class LockBroker(Service[BrokerSettings]):
         async def missing() -> Mapping[str, str]:
             return await self._missing(clients)
 
-        secret = self.settings.broker_token
-        token = secret.get_secret_value() if secret else None
-        app = create_app(Parts(leases, registry, Events(redis), metrics, self.metrics.registry, missing, token))
-        server = _server(app)
+        parts = Parts(leases, registry, Events(redis), metrics, self.metrics.registry, missing)
+        server = make_server(create_app(parts, tokens, self.settings), self.settings, certificates)
         serving = asyncio.create_task(server.serve([opened]))
-        watching = asyncio.create_task(self._watch(leases, host))
-        listening = asyncio.create_task(leases.room.listen(clients.blocking))
-        stopping = asyncio.create_task(self.stopping.wait())
+        around = [
+            asyncio.create_task(self._watch(leases, host)),
+            asyncio.create_task(leases.room.listen(clients.blocking)),
+            asyncio.create_task(self._watch_files(tokens, certificates)),
+            asyncio.create_task(self.stopping.wait()),
+        ]
         self.log.info("listening", host=self.settings.broker_host, port=port)
         try:
-            await asyncio.wait({serving, watching, listening, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({serving, *around}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             leases.room.close()
             server.should_exit = True
-            for task in (watching, listening, stopping):
+            for task in around:
                 task.cancel()
-            await asyncio.gather(serving, watching, listening, stopping, return_exceptions=True)
+            await asyncio.gather(serving, *around, return_exceptions=True)
             await line.aclose()
-        for task in (serving, watching, listening):
+        for task in (serving, *around):
             if not task.cancelled() and (error := task.exception()):
                 raise error
         if not self.stopping.is_set():
@@ -123,6 +114,13 @@ class LockBroker(Service[BrokerSettings]):
             await self.outlast(look, part="redis", away=REDIS_TROUBLE)
             await self.pause(WATCH_SECONDS)
 
+    async def _watch_files(self, tokens: Tokens, certificates: Certificates | None) -> None:
+        """See to it that changed tokens and certificates count soon, with or without requests."""
+        while not await self.pause(FILES_SECONDS):
+            tokens.refresh()
+            if certificates is not None:
+                certificates.refresh()
+
     async def _missing(self, clients: RedisClients) -> Mapping[str, str]:
         missing = {part: reason for part, reason in self.not_ready.items() if part != "redis"}
         try:
@@ -132,21 +130,10 @@ class LockBroker(Service[BrokerSettings]):
             missing["redis"] = f"{type(error).__name__}: {error}"[:200]
         return missing
 
-    def _warn_if_open(self) -> None:
+    def _warn_if_open(self, tokens: Tokens) -> None:
         host = self.settings.broker_host
         with contextlib.suppress(ValueError):
-            if self.settings.broker_token is None and not ipaddress.ip_address(host).is_loopback:
-                self.log.warning("anybody who reaches this address may take leases; set PTZ_BROKER_TOKEN", host=host)
-
-
-def _server(app: FastAPI) -> _Server:
-    config = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        lifespan="off",
-        server_header=False,
-        limit_concurrency=CONNECTIONS,
-        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
-    )
-    return _Server(config)
+            if not tokens.required and not ipaddress.ip_address(host).is_loopback:
+                self.log.warning(
+                    "anybody who reaches this address may take leases; set PTZ_BROKER_TOKENS_FILE", host=host
+                )

@@ -28,8 +28,8 @@ KEPT_ORIGINALS = 2000
 
 # Names a place or a port of this very run: two runs that differ in nothing else are the same configuration.
 _PLACES = frozenset(
-    {REDIS_URL, BROKER_URL, "PTZ_MODEL_STORE", "PTZ_KEEP_ORIGINALS", "PTZ_SPOOL", "PTZ_PANORAMA", "PTZ_NODE"}
-    | {"PTZ_BROKER_HOST", "PTZ_BROKER_PORT", "PTZ_ADMIN_PORT_FILE", "PTZ_LOG_LEVEL"}
+    {REDIS_URL, BROKER_URL, "PTZ_MODEL_STORE", "PTZ_KEEP_ORIGINALS", "PTZ_SPOOL", "PTZ_TRACK", "PTZ_PANORAMA"}
+    | {"PTZ_NODE", "PTZ_BROKER_HOST", "PTZ_BROKER_PORT", "PTZ_ADMIN_PORT_FILE", "PTZ_LOG_LEVEL"}
 )
 _SECRETS = ("PASSWORD", "TOKEN", "SECRET")
 

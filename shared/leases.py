@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
-from shared.messages import Checkpoint, Name
+from shared.messages import Checkpoint, Name, Whole
 
 Kind = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z-]{0,30}$")]
 """What a resource is: ``world-model``, ``agent``, ``camera``."""
@@ -50,9 +50,9 @@ class _Wire(BaseModel):
 
 class _Asking(_Wire):
     holder: str = Field(min_length=1, max_length=128, description="a label for people; not a credential")
-    ttl_ms: int = Field(default=TTL_DEFAULT_MS, ge=TTL_MIN_MS, le=TTL_MAX_MS)
+    ttl_ms: Whole = Field(default=TTL_DEFAULT_MS, ge=TTL_MIN_MS, le=TTL_MAX_MS)
     mode: Mode = "exclusive"
-    wait_ms: int = Field(default=0, ge=0, le=WAIT_MAX_MS, description="stand in line for so long; 0 asks once")
+    wait_ms: Whole = Field(default=0, ge=0, le=WAIT_MAX_MS, description="stand in line for so long; 0 asks once")
     request_id: RequestId = Field(default_factory=new_request_id)
 
 
@@ -62,8 +62,14 @@ class LeaseRequest(_Asking):
     resource: Resource
 
 
+_SOME_RESOURCES: dict[str, Any] = {"required": ["resources"], "properties": {"resources": {"minItems": 1}}}
+_A_KIND: dict[str, Any] = {"required": ["kind"], "properties": {"kind": {"type": "string"}}}
+
+
 class AnyLeaseRequest(_Asking):
     """``POST /v1/leases/any``: ask for the lease of one of several resources, or of any registered model of a kind."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [_SOME_RESOURCES, _A_KIND]})
 
     resources: list[Resource] = Field(default_factory=list, max_length=ANY_MAX, description="or leave out for ``kind``")
     kind: Kind | None = Field(default=None, description="every model of this kind that is registered and not archived")
@@ -73,7 +79,7 @@ class AnyLeaseRequest(_Asking):
 class LeaseRenewal(_Wire):
     """``PATCH /v1/leases/{lease_id}``: go on holding it for ``ttl_ms`` from now."""
 
-    ttl_ms: int = Field(default=TTL_DEFAULT_MS, ge=TTL_MIN_MS, le=TTL_MAX_MS)
+    ttl_ms: Whole = Field(default=TTL_DEFAULT_MS, ge=TTL_MIN_MS, le=TTL_MAX_MS)
 
 
 class ForcedRelease(_Wire):
@@ -153,19 +159,62 @@ class EventList(_Wire):
     events: list[Event]
 
 
-class CommitRequest(_Wire):
+class Parent(_Wire):
+    """A version that another one grew from or learnt with."""
+
+    model: Name
+    version: Whole = Field(ge=1)
+
+
+class DataSpan(_Wire):
+    """Views of one camera that a version was trained on."""
+
+    camera: Name
+    first: AwareDatetime = Field(description="when the oldest was captured")
+    last: AwareDatetime = Field(description="when the newest was captured")
+    views: Whole = Field(ge=1)
+
+
+class Lineage(_Wire):
+    """Where a version comes from."""
+
+    generation: Whole = Field(ge=0, le=9999, description="GG of wm_GG_II: how often the model was born anew")
+    restart: Whole = Field(ge=0, description="training runs before this one; a run is what one lease lets do")
+    parents: list[Parent] = Field(default_factory=list, max_length=64)
+    data: list[DataSpan] = Field(default_factory=list, max_length=256, description="one a camera, of this run")
+
+
+class _UnderLease(_Wire):
+    lease_id: str = Field(max_length=160)
+    token: Whole = Field(ge=1)
+    request_id: RequestId = Field(default_factory=new_request_id)
+
+
+class CommitRequest(_UnderLease):
     """``POST /v1/models/{name}/versions``: make a stored checkpoint the model's head."""
 
-    lease_id: str
-    token: int = Field(ge=1)
-    expected_head: int = Field(ge=0, description="the version that the writer started from; 0 for none")
+    expected_head: Whole = Field(ge=0, description="the version that the writer started from; 0 for none")
     checkpoint: Checkpoint
-    card: dict[str, Any] = Field(default_factory=dict, description="lineage, data, losses")
-    request_id: str = Field(default_factory=lambda: uuid.uuid4().hex, min_length=8, max_length=64)
+    card: dict[str, Any] = Field(default_factory=dict, description="data, losses")
+    lineage: Lineage | None = None
+
+
+class RollbackRequest(_UnderLease):
+    """``POST /v1/models/{name}/rollback``: make an older version's weights the head again, as a new version."""
+
+    expected_head: Whole = Field(ge=1, description="the version that is the head now")
+    to_version: Whole = Field(ge=1, description="the version whose checkpoint and card count from now on")
+    reason: str = Field(min_length=1, max_length=256, description="for the audit stream")
+
+
+class ArchiveRequest(_UnderLease):
+    """``POST /v1/models/{name}/archive``: allow no more commits, offer the model to nobody."""
+
+    reason: str = Field(min_length=1, max_length=256, description="for the audit stream")
 
 
 class ModelVersion(_Wire):
-    """One immutable version of a model, as the registry knows it."""
+    """One immutable version of a model, as the registry knows it. Only ``pinned`` may change."""
 
     model: Name
     version: int = Field(ge=1)
@@ -173,6 +222,11 @@ class ModelVersion(_Wire):
     committed_at: AwareDatetime
     checkpoint: Checkpoint
     card: dict[str, Any]
+    by: str = Field(default="", description="holder of the lease that it was committed under")
+    principal: str = Field(default="", description="whose bearer token committed it")
+    lineage: Lineage | None = None
+    restores: int | None = Field(default=None, ge=1, description="the version that a rollback brought back")
+    pinned: bool = Field(default=False, description="neither forgotten nor deleted until it is unpinned")
 
 
 class VersionList(_Wire):
@@ -181,15 +235,21 @@ class VersionList(_Wire):
     versions: list[ModelVersion]
 
 
+LifeState = Literal["active", "archived"]
+"""``archived``: the model takes no commits and is offered to nobody."""
+
+
 class ModelState(_Wire):
     """``GET /v1/models/{name}``: the head, if the model has one."""
 
     model: Name
+    kind: Kind
+    state: LifeState
     head: ModelVersion | None
 
 
 class ModelList(_Wire):
-    """``GET /v1/models``."""
+    """``GET /v1/models``, by name."""
 
     models: list[ModelState]
 

@@ -27,12 +27,18 @@ class CameraError(Exception):
         self.kind: ErrorKind = kind
 
 
+Origin = Literal["camera", "stream", "recording"]
+"""``camera``: the picture is the camera's own file. ``stream``: a frame of its video, made a JPEG by the sampler, once.
+``recording``: a picture taken long ago, so that its age tells nothing and its pose is where it was taken."""
+
+
 @dataclass(frozen=True)
 class Snapshot:
-    """An encoded image as the camera sent it, unverified, and when it was taken (aware of its zone)."""
+    """An encoded image as it came, unverified, and when it was taken (aware of its zone)."""
 
     data: bytes = field(repr=False)
     taken_at: datetime
+    origin: Origin = "camera"
 
 
 class Camera(Protocol):

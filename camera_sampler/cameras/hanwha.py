@@ -6,12 +6,12 @@ import json
 import re
 from collections.abc import Mapping
 from typing import Any
-from xml.etree import ElementTree
 
 from camera_sampler.access import Access, Settled
 from camera_sampler.cameras.base import CameraError, Snapshot
 from camera_sampler.cameras.http import Answer, CameraHttp, key_values
 from camera_sampler.cameras.vendor import Untold, in_limits, number, number_range
+from camera_sampler.safe_xml import parse_xml
 from camera_sampler.snapshots import MAX_BYTES
 from shared.actions import Action
 from shared.messages import utc_now
@@ -20,6 +20,7 @@ from shared.pose import Pose, PoseLimits
 _CONTROL = "/stw-cgi/ptzcontrol.cgi?msubmenu={}&action={}&{}"
 _QUERY = _CONTROL.format("query", "view", "Query=Pan,Tilt,Zoom")
 _SNAPSHOT = "/stw-cgi/video.cgi?msubmenu=snapshot&action=view"
+_DEVICE = "/stw-cgi/system.cgi?msubmenu=deviceinfo&action=view"
 _RANGES = "/stw-cgi/attributes.cgi/cgis"
 _RANGES_BYTES = 8 << 20
 _NOT_READY = 614
@@ -80,6 +81,14 @@ class HanwhaCamera:
             raise CameraError(f"words instead of a snapshot: {self._http.excerpt(answer.text)}", "unparsable")
         return Snapshot(answer.body, taken_at)
 
+    async def device(self) -> dict[str, str]:
+        """Return ``model`` and ``firmware``, as far as the camera tells them. May raise ``CameraError``."""
+        answer = await self._http.get(_DEVICE)
+        self._refuse(answer)
+        told = key_values(answer.text)
+        names = {"model": "model", "firmware": "firmwareversion"}
+        return {name: told[key] for name, key in names.items() if told.get(key)}
+
     async def aclose(self) -> None:
         """See ``Camera.aclose``."""
         await self._http.aclose()
@@ -122,12 +131,10 @@ class HanwhaCamera:
 
 def parse_ranges(text: str) -> PoseLimits:
     """Read pan, tilt and zoom ranges of absolute moves from the camera's XML. ``CameraError`` where they are not."""
-    if "<!" in text.replace("<!--", ""):
-        raise CameraError("the camera's ranges define entities", "unparsable")
     try:
-        root = ElementTree.fromstring(text)  # noqa: S314 - without a document type there are no entities to expand
-    except ElementTree.ParseError as error:
-        raise CameraError("the camera's ranges are not XML", "unparsable") from error
+        root = parse_xml(text)
+    except ValueError as error:
+        raise CameraError(f"the camera's ranges cannot be read: {error}", "unparsable") from error
     ranges: dict[str, tuple[float, float]] = {}
     for submenu in (element for element in root.iter() if element.get("name") == "absolute"):
         for parameter in submenu.iter():

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
-from fastapi.security import HTTPBearer
 from prometheus_client import CollectorRegistry
 
 from lock_broker.events import Events
@@ -15,9 +14,6 @@ from lock_broker.leases import Leases
 from lock_broker.metrics import BrokerMetrics
 from lock_broker.principals import ANONYMOUS, Principal
 from lock_broker.registry import Registry
-
-BEARER = HTTPBearer(auto_error=False, description="PTZ_BROKER_TOKEN")
-"""For the API's description; the gate is what looks at it."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +27,6 @@ class Parts:
     exported: CollectorRegistry
     missing: Callable[[], Awaitable[Mapping[str, str]]]
     """Asks what the service lacks to do its work: a part's name and a reason."""
-    token: str | None = None
 
 
 # Both are coroutines: FastAPI sends plain functions to a thread, which takes longer than to grant a lease.

@@ -12,20 +12,22 @@ from camera_sampler.access import Access, Settled
 from camera_sampler.cameras import Camera
 from camera_sampler.cameras.axis import AxisCamera
 from camera_sampler.cameras.hanwha import HanwhaCamera
+from camera_sampler.cameras.onvif import OnvifCamera
 from camera_sampler.cameras.simulated import Sensor, SimulatedCamera, fast_clock
-from camera_sampler.simulation.emulators import AxisEmulator, Emulator, HanwhaEmulator
+from camera_sampler.simulation.emulators import AxisEmulator, Emulator, HanwhaEmulator, OnvifEmulator
 from camera_sampler.simulation.emulators.base import Behaviour
 from shared.pose import Pose, PoseLimits
 from tests.camera_sampler.sampling import SCENE, SPEED
 
+Driver = HanwhaCamera | AxisCamera | OnvifCamera
 USER, PASSWORD = "operator", "p@ss:w/rd?x"
 REACH = PoseLimits(tilt_min=-20.0, tilt_max=85.0, zoom_max=30.0)
 QUICK = Behaviour(drip=0.05, hang=5.0, off=0.1, starting=0.05)
-BRANDS: dict[str, type[Emulator]] = {"hanwha": HanwhaEmulator, "axis": AxisEmulator}
+BRANDS: dict[str, type[Emulator]] = {"hanwha": HanwhaEmulator, "axis": AxisEmulator, "onvif": OnvifEmulator}
 
 
-def emulator(brand: str, *, reach: PoseLimits = REACH, **changes: Any) -> Emulator:
-    camera = SimulatedCamera(SCENE, Sensor(64, 36), limits=reach, clock=fast_clock(SPEED))
+def emulator(brand: str, *, reach: PoseLimits = REACH, scene: Camera | None = None, **changes: Any) -> Emulator:
+    camera = scene or SimulatedCamera(SCENE, Sensor(64, 36), limits=reach, clock=fast_clock(SPEED))
     return BRANDS[brand](camera, **{"user": USER, "password": PASSWORD, "behaviour": QUICK, **changes})
 
 
@@ -33,10 +35,11 @@ def access(server: Emulator, **changes: Any) -> Access:
     return replace(Access(server.url, USER, SecretStr(PASSWORD), timeout=1.0), **changes)
 
 
-def driver(brand: str, server: Emulator, narrow: Settled | None = None, **changes: Any) -> HanwhaCamera | AxisCamera:
+def driver(brand: str, server: Emulator, narrow: Settled | None = None, **changes: Any) -> Driver:
     if brand == "hanwha":
         return HanwhaCamera(access(server, **changes), narrow)
-    return AxisCamera(access(server, **changes), narrow, magnification=REACH.zoom_max)
+    kind = {"axis": AxisCamera, "onvif": OnvifCamera}[brand]
+    return kind(access(server, **changes), narrow, magnification=REACH.zoom_max)
 
 
 async def still(camera: Camera) -> Pose:

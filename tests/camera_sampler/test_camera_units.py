@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +13,17 @@ from camera_sampler.cameras import CameraError
 from camera_sampler.cameras.axis import ZoomSteps, parse_limits
 from camera_sampler.cameras.hanwha import from_camera, parse_ranges, to_camera
 from camera_sampler.cameras.http import key_values
+from camera_sampler.cameras.onvif_spaces import (
+    DEGREES,
+    GENERIC_PAN_TILT,
+    GENERIC_ZOOM,
+    Position,
+    Spaces,
+    Units,
+    read_spaces,
+    units,
+)
+from camera_sampler.safe_xml import parse_xml
 from shared.actions import Action
 from shared.errors import UserError
 from shared.pose import Pose, PoseLimits, wrap_pan
@@ -86,6 +99,85 @@ def test_axis_steps_survive(steps: int) -> None:
 @given(st.floats(-20_000.0, 20_000.0), st.floats(1.0, 100.0))
 def test_axis_steps_outside_the_range_count_as_its_ends(steps: float, magnification: float) -> None:
     assert 1.0 <= ZoomSteps(1.0, 9999.0, magnification).to_zoom(steps) <= magnification + 1e-9
+
+
+def onvif_units(reach: PoseLimits, *, degrees: bool, low: float = -1.0, high: float = 1.0) -> Units:
+    pan, tilt = (reach.pan_min, reach.pan_max), (reach.tilt_min, reach.tilt_max)
+    spaces = {GENERIC_PAN_TILT: ((low, high), (low, high))} | ({DEGREES: (pan, tilt)} if degrees else {})
+    settled = Settled() if degrees else Settled(**reach.model_dump())
+    return units(Spaces(spaces, {GENERIC_ZOOM: (0.0, high)}), Spaces(), settled, max(reach.zoom_max, 1.5))
+
+
+@given(poses, limits(), st.booleans(), st.floats(-100.0, -0.5), st.floats(0.5, 100.0))
+def test_onvif_there_and_back(pose: Pose, reach: PoseLimits, degrees: bool, low: float, high: float) -> None:
+    scales = onvif_units(reach, degrees=degrees, low=low, high=high)
+    wanted = scales.limits.reach(*pose.as_tuple())
+    position = scales.to_camera(wanted)
+    assert position.pan_tilt["space"] == (DEGREES if degrees else GENERIC_PAN_TILT)
+    back = scales.from_camera(position)
+    # Six digits of a range as narrow as 0.5.
+    assert abs(wrap_pan(back.pan - wanted.pan)) <= 5e-4
+    assert abs(back.tilt - wanted.tilt) <= 5e-4
+    assert abs(back.zoom - wanted.zoom) <= 1e-4
+
+
+@given(poses, limits(), st.booleans())
+def test_onvif_positions_stay_inside_the_cameras_ranges(pose: Pose, reach: PoseLimits, degrees: bool) -> None:
+    scales = onvif_units(reach, degrees=degrees)
+    position = scales.to_camera(scales.limits.reach(*pose.as_tuple()))
+    x, y = float(position.pan_tilt["x"]), float(position.pan_tilt["y"])
+    pan, tilt = ((reach.pan_min, reach.pan_max), (reach.tilt_min, reach.tilt_max)) if degrees else ((-1, 1), (-1, 1))
+    assert pan[0] - 1e-6 <= x <= pan[1] + 1e-6
+    assert tilt[0] - 1e-6 <= y <= tilt[1] + 1e-6
+    assert position.zoom is not None
+    assert 0.0 <= float(position.zoom["x"]) <= 1.0
+
+
+@given(st.floats(0.0, 360.0), tilts)
+def test_onvif_degrees_may_count_from_0_to_360(pan: float, tilt: float) -> None:
+    scales = units(Spaces({DEGREES: ((0.0, 360.0), (-90.0, 90.0))}), Spaces(), Settled(), None)
+    assert scales.limits.full_circle
+    pose = scales.from_camera(Position({"x": str(pan), "y": str(tilt), "space": DEGREES}, None))
+    assert abs(wrap_pan(pose.pan - pan)) < 1e-9
+    x = float(scales.to_camera(pose).pan_tilt["x"])
+    assert 0.0 <= x <= 360.0
+    assert abs(wrap_pan(x - pan)) < 1e-5
+
+
+@given(
+    st.dictionaries(st.sampled_from(["x", "y", "space"]), st.text(max_size=8) | st.just(DEGREES)),
+    st.none() | st.dictionaries(st.sampled_from(["x", "space"]), st.text(max_size=8)),
+)
+def test_no_onvif_position_surprises(pan_tilt: dict[str, str], zoom: dict[str, str] | None) -> None:
+    scales = onvif_units(PoseLimits(), degrees=True)
+    try:
+        pose = scales.from_camera(Position(pan_tilt, zoom))
+    except CameraError:
+        return
+    assert 1.0 <= pose.zoom <= PoseLimits().zoom_max
+
+
+@pytest.mark.parametrize(("low", "high"), [("0", "0"), ("1", "-1"), ("", "1"), ("-INF", "INF"), ("NaN", "1")])
+def test_onvif_ranges_of_no_use_count_as_none(low: str, high: str) -> None:
+    ends = f"<Min>{low}</Min><Max>{high}</Max>"
+    node = parse_xml(
+        f"<n><AbsoluteZoomPositionSpace><URI>{GENERIC_ZOOM}</URI><XRange>{ends}</XRange></AbsoluteZoomPositionSpace></n>"
+    )
+    assert read_spaces(node) == Spaces()
+
+
+@pytest.mark.parametrize(
+    "text", ['<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>', "<!DOCTYPE a><a/>", "<a>&b;</a>", "<a", "", "\0"]
+)
+def test_entities_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="it "):
+        parse_xml(text)
+
+
+@given(st.text())
+def test_xml_is_read_or_refused(text: str) -> None:
+    with contextlib.suppress(ValueError):
+        assert parse_xml(text).tag
 
 
 @given(limits(), limits())

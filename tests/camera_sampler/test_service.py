@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from PIL import Image
 
 from camera_sampler.cameras import CameraError
 from camera_sampler.looking import Looker
-from camera_sampler.policies import PAN_TILT_MOVES, ZOOM_MOVES
+from camera_sampler.policies.random_walk import PAN_TILT_MOVES, ZOOM_MOVES
 from camera_sampler.service import CameraSampler
 from camera_sampler.settings import SamplerSettings
 from shared.messages import StreamName, View
@@ -170,8 +171,12 @@ async def test_keeps_originals(clients: RedisClients, sampler_settings: SamplerS
     async with running(settings, clients):
         await at_least(clients, 6)
     found = await views(clients)
-    kept = sorted(path.name for path in originals.iterdir())
+    kept = sorted(path.name for path in originals.glob("*.jpg"))
     assert kept == [item.message.original for item in found[-3:]]
+    assert sorted(path.name for path in originals.iterdir()) == sorted([*kept, *(f"{name}.json" for name in kept)])
+    told = json.loads((originals / f"{kept[-1]}.json").read_bytes())
+    assert (told["view"], told["brand"], told["origin"]) == (found[-1].message.id, "simulated", "camera")
+    assert Pose.model_validate(told["pose"]) == found[-1].message.pose
     assert found[-1].message.id in kept[-1]
     with Image.open(originals / kept[-1]) as image:
         assert image.size == (64, 36)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,9 @@ def test_the_action_table_comes_from_its_file(tmp_path: Path, monkeypatch: pytes
     [
         ("PTZ_CAMERA_KIND", "webcam"),
         ("PTZ_POLICY", "dance"),
+        ("PTZ_STORED_ZOOM", "feet"),
+        ("PTZ_KEEP_NAMES", "theirs"),
+        ("PTZ_KEEP_EXIF", "maybe"),
         ("PTZ_MOVEMENTS", "0"),
         ("PTZ_VIEWS_PER_SECOND", "nan"),
         ("PTZ_VIEWS_PER_SECOND", "0"),
@@ -89,7 +93,7 @@ def test_a_real_camera_needs_its_url(monkeypatch: pytest.MonkeyPatch) -> None:
         SamplerSettings.from_environment()
 
 
-@pytest.mark.parametrize("kind", ["hanwha", "axis"])
+@pytest.mark.parametrize("kind", ["hanwha", "axis", "onvif"])
 def test_the_password_comes_from_a_file(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "password").write_text("p@ss:w/rd?\n")
     for name, value in {"KIND": kind, "URL": "http://10.0.0.1:8080", "USER": "operator"}.items():
@@ -101,3 +105,13 @@ def test_the_password_comes_from_a_file(kind: str, tmp_path: Path, monkeypatch: 
     assert "p@ss" not in f"{settings!r}{settings.access!r}{settings.model_dump_json()}"
     assert (settings.settled_limits, settings.settled_size) == (Settled(tilt_max=20.0), None)
     assert type(open_camera(settings)).__name__.lower() == f"{kind}camera"
+
+
+def test_a_missing_onvif_package_is_the_users_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith(("onveef", "camera_sampler.cameras.onvif"))]:
+        monkeypatch.delitem(sys.modules, name)
+    # What Python finds in place of a package that is not there.
+    monkeypatch.setitem(sys.modules, "onveef", None)
+    settings = SamplerSettings(camera_kind="onvif", camera_url="http://10.0.0.1")
+    with pytest.raises(UserError, match=r"pip install 'ptzjepa\[onvif\]'"):
+        open_camera(settings)

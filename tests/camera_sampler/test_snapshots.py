@@ -2,10 +2,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
-import stat
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,11 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from camera_sampler.snapshots import BadSnapshot, Originals, training_jpeg, verify
-from shared.errors import UserError
+from camera_sampler.snapshots import BadSnapshot, training_jpeg, verify
 from tests.camera_sampler.test_panorama import png_that_claims
-
-NOW = datetime(2026, 5, 17, 12, 30, 1, 250_000, tzinfo=UTC)
 
 
 def encoded(width: int = 160, height: int = 90, kind: str = "JPEG", mode: str = "RGB", **options: object) -> bytes:
@@ -114,42 +107,3 @@ def test_training_views_do_not_alias() -> None:
     small = np.asarray(Image.open(io.BytesIO(training_jpeg(Image.fromarray(stripes), 64)))).astype(int)
     # Rims apart, where the filter sees only one side, fine stripes become an even grey.
     assert np.ptp(small[:, 2:-2]) < 24
-
-
-def test_originals_are_kept_untouched_and_bounded(tmp_path: Path) -> None:
-    directory = tmp_path / "originals"
-    originals = Originals(directory, 3)
-    names = [originals.keep(f"{number:032x}", NOW + timedelta(seconds=number), JPEG) for number in range(5)]
-    assert sorted(path.name for path in directory.iterdir()) == names[2:]
-    assert (directory / names[-1]).read_bytes() == JPEG
-    assert names[-1].startswith("20260517T123005.250000Z-")
-
-
-def test_a_restart_goes_on_dropping_the_oldest(tmp_path: Path) -> None:
-    names = [
-        Originals(tmp_path, 2).keep(f"{n:032x}", NOW + timedelta(seconds=n), encoded(kind="PNG")) for n in range(4)
-    ]
-    (tmp_path / "notes.txt").write_text("not ours")
-    assert names[3].endswith(".png")
-    assert sorted(path.name for path in tmp_path.iterdir()) == [*names[2:], "notes.txt"]
-
-
-def test_a_place_that_cannot_be_written_is_the_users_error(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="PTZ_KEEP_ORIGINALS"):
-        Originals(tmp_path / "file" / "originals", 3)
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
-def test_a_read_only_place_is_the_users_error(tmp_path: Path) -> None:
-    tmp_path.chmod(stat.S_IRUSR | stat.S_IXUSR)
-    with pytest.raises(UserError, match="PTZ_KEEP_ORIGINALS"):
-        Originals(tmp_path, 3)
-
-
-def test_a_failed_write_leaves_nothing_behind(tmp_path: Path) -> None:
-    originals = Originals(tmp_path / "gone", 3)
-    (tmp_path / "gone").rmdir()
-    with pytest.raises(OSError, match="No such file"):
-        originals.keep("a" * 32, NOW, JPEG)
-    assert not list(tmp_path.iterdir())

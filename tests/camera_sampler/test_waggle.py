@@ -52,7 +52,7 @@ def count(metrics: Metrics, name: str, **labels: str) -> float:
 
 def assert_is_the_original(upload: dict[str, Any], originals: Path) -> None:
     """The picture is the view's own, untouched, and the sampler's file is still there."""
-    (original,) = originals.glob(f"*-{upload['meta']['view']}.*")
+    (original,) = originals.glob(f"*-{upload['meta']['view']}.jpg")
     assert Path(upload["value"]).read_bytes() == original.read_bytes()
 
 

@@ -100,6 +100,14 @@ class Dockerfile:
         return {name: value for name, value in pairs if name.startswith("PTZ_")}
 
     @property
+    def extras(self) -> str:
+        """The extras that it installs unless told otherwise, with commas between them."""
+        [line] = [run for run in self.all("RUN") if '".[' in run]
+        named = line.split('".[')[1].split("]")[0]
+        arguments = dict(argument.partition("=")[::2] for argument in self.all("ARG"))
+        return arguments[named[2:-1]] if named.startswith("${") else named
+
+    @property
     def copied(self) -> list[str]:
         """What it takes from the build context."""
         sources = [rest.split()[:-1] for rest in self.all("COPY") if not rest.startswith("--from")]

@@ -164,6 +164,20 @@ def test_every_alert_says_what_to_do() -> None:
         assert {"summary", "description"} <= rule["annotations"].keys()
 
 
+def test_every_alert_keeps_the_labels_that_it_speaks_of() -> None:
+    for rule in RULES:
+        spoken = set(re.findall(r"\$labels\.(\w+)", " ".join(rule["annotations"].values()))) - TARGET_LABELS
+        for grouping in re.findall(r"sum by \(([^)]*)\)", rule["expr"]) or ([""] if "sum(" in rule["expr"] else []):
+            assert spoken <= {label.strip() for label in grouping.split(",")}, rule["alert"]
+
+
+def test_everything_the_sampler_measures_is_shown_somewhere(exported: Mapping[str, set[str]]) -> None:
+    asked = set().union(*(metrics_in(expression) for _, expression in expressions()))
+    ends = re.compile(r"_(bucket|count|sum)$")
+    measured = {ends.sub("", name) for name in exported if name.startswith("ptz_camera_sampler_")}
+    assert measured <= {ends.sub("", name) for name in asked}
+
+
 def test_grafana_finds_what_is_mounted() -> None:
     mounts = dict(volume.split(":")[:2][::-1] for volume in compose()["services"]["grafana"]["volumes"])
     [provider] = yaml.safe_load((GRAFANA / "provisioning" / "dashboards" / "ptzjepa.yml").read_text())["providers"]

@@ -74,6 +74,29 @@ def test_secrets_are_random_readable_by_containers_and_never_tracked(checkout: P
     assert token.read_text() == first
 
 
+def test_clients_by_others_are_pinned_and_installed_again_when_their_list_changes(checkout: Path) -> None:
+    lists = sorted((ROOT / "tests" / "third_party").glob("*.txt"))
+    assert lists
+    (checkout / "tests" / "third_party").mkdir(parents=True)
+    stamps = [checkout / ".venv" / name for name in (".created", ".laptop", ".dev")]
+    for path in lists:
+        lines = [line for line in path.read_text().splitlines() if not line.startswith("#")]
+        assert all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in lines)
+        shutil.copy(path, checkout / "tests" / "third_party")
+        stamps.append(checkout / ".venv" / "third_party" / path.stem / ".installed")
+    for stamp in stamps:
+        stamp.parent.mkdir(parents=True, exist_ok=True)
+        stamp.touch()
+    assert "pip" not in run_make(checkout, "-n", "install").stdout
+    changed = checkout / "tests" / "third_party" / lists[0].name
+    later = stamps[-1].stat().st_mtime + 10.0
+    os.utime(changed, (later, later))
+    for target in ("install", "test"):
+        installs = [line for line in run_make(checkout, "-n", target).stdout.splitlines() if " install " in line]
+        assert len(installs) == 1
+        assert f"--requirement tests/third_party/{lists[0].name}" in installs[0]
+
+
 def test_hooks_run_tools_that_are_installed_and_fetch_nothing() -> None:
     repositories = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
     assert [repository["repo"] for repository in repositories] == ["local"]

@@ -1,7 +1,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors import safe_open
 
 from dreamer_agent.agents import Mode
 from dreamer_agent.pilot import Pilot, act
@@ -100,10 +105,11 @@ async def test_the_greedy_share_counts_only_as_far_as_the_policy_is_sure(system:
     service = Pilot(system.agent_settings())
     for version, expected in ((sure, Mode.GREEDY), (unsure, Mode.SAMPLE)):
         brain = await service._load(version)
-        assert act(brain, view, greedy_share=1.0, daring=0.5)[1] is expected
+        assert act(brain, view, greedy_share=1.0, daring=0.5).mode is expected
     brain = await service._load(sure)
-    assert act(brain, view, greedy_share=0.5, daring=0.2) == (11, Mode.GREEDY)
-    assert act(brain, view, greedy_share=0.5, daring=0.6)[1] is Mode.SAMPLE
+    chosen = act(brain, view, greedy_share=0.5, daring=0.2)
+    assert (chosen.action, chosen.mode) == (11, Mode.GREEDY)
+    assert act(brain, view, greedy_share=0.5, daring=0.6).mode is Mode.SAMPLE
     await service._broker.aclose()
 
 
@@ -121,7 +127,7 @@ async def test_it_waits_for_a_camera_that_somebody_else_steers(system: System) -
     await system.commit_world_model()
     await system.commit_policy(prefers=11)
     async with running(Pilot(system.agent_settings())) as service:
-        async with system.broker.hold(f"camera/{CAMERA}", holder="rival", ttl_ms=5000) as rival:
+        async with system.broker.lease(f"camera/{CAMERA}", holder="rival", ttl_ms=5000) as rival:
             if "camera" in service.not_ready:
                 await eventually(lambda: "rival" in service.not_ready["camera"], "who holds it")
             await system.publish_views(2)
@@ -168,7 +174,7 @@ async def test_a_command_that_redis_does_not_take_is_given_up(own_redis_server: 
         view = Received("1-0", (await system.publish_views(1))[0], {View.JPEG: jpeg(0)})
         service = Pilot(system.agent_settings())
         brain = await service._load(version)
-        async with system.broker.hold(f"camera/{CAMERA}", holder="test", ttl_ms=5000) as lease:
+        async with system.broker.lease(f"camera/{CAMERA}", holder="test", ttl_ms=5000) as lease:
             await service._answer(view, brain, 1, lease, system.clients)
             assert len(await commands(system)) == 1
             own_redis_server.kill()
@@ -192,3 +198,35 @@ async def answer_after(system: System, last: Command) -> Command | None:
     found = await commands(system)
     place = [command.id for command in found].index(last.id)
     return found[place + 1] if len(found) > place + 1 else None
+
+
+async def test_it_tracks_embeddings_and_action_values_of_the_views_it_answers(system: System, tmp_path: Path) -> None:
+    await system.commit_world_model()
+    await system.commit_policy(prefers=12)
+    settings = system.agent_settings(greedy_share=1.0, track=tmp_path / "tracks", track_seconds=0.1)
+    service = Pilot(settings)
+    async with running(service):
+        command = await answered(system, policy_version=1)
+        brain = service._head.current
+        assert brain is not None
+        await eventually(lambda: sample(service, "track_rows_total", table="embeddings") >= 1, "a file")
+    files = sorted((tmp_path / "tracks" / CAMERA / "embeddings").glob("*.safetensors"))
+    found = {}
+    for path in files:
+        with safe_open(path, "numpy") as file:
+            rows = json.loads(file.metadata()["rows"])
+            tensors = zip(file.get_tensor("embeddings"), file.get_tensor("log_probabilities"), strict=True)
+            found |= {row["view"]: (row, *numbers) for row, numbers in zip(rows, tensors, strict=True)}
+    row, embedding, log_probabilities = found[command.answers]
+    assert (row["command"], row["action"], row["mode"]) == (command.id, "long_right", "greedy")
+    assert (row["policy_version"], row["world_model"], row["world_model_version"]) == (1, "wm_00_00", 1)
+    view = next(
+        item
+        for item in await look_back(system.clients.commands, StreamName.views(CAMERA), View, 512)
+        if item.message.id == command.answers
+    )
+    again = act(brain.value, view, greedy_share=1.0, daring=0.0)
+    assert np.array_equal(embedding, again.embedding[0].half().numpy())
+    assert np.allclose(log_probabilities, again.log_probabilities[0].numpy())
+    assert log_probabilities.argmax() == 12
+    assert np.exp(log_probabilities).sum() == pytest.approx(1.0)

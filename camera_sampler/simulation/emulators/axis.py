@@ -38,7 +38,7 @@ class AxisEmulator(Emulator):
 
     def locked_reply(self) -> Reply:
         """See ``Emulator.locked_reply``: Axis cameras that lock out answer 401."""
-        return self._unauthorized(stale=False)
+        return self.unauthorized_reply(None, stale=False)
 
     async def answer(self, request: Request, fault: Fault | None) -> Reply:
         """See ``Emulator.answer``."""

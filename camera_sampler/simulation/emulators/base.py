@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, urlsplit
 from PIL import Image
 
 from camera_sampler.cameras.base import Camera
-from camera_sampler.simulation.emulators.digest import DigestGate
+from camera_sampler.simulation.emulators.digest import DigestGate, Verdict
 from camera_sampler.simulation.emulators.faults import LINK_FAULTS, Fault, Faults, Operation
 
 _LARGEST_BODY = 1 << 20
@@ -174,9 +174,9 @@ class Emulator(ABC):
         reply, fault = await self._reply(request)
         if fault == "reboot":
             self._reboot = asyncio.ensure_future(self.reboot())
-            return _reset(writer)
+            return reset(writer)
         if fault == "reset":
-            return _reset(writer)
+            return reset(writer)
         if fault == "hang":
             await asyncio.sleep(self.behaviour.hang)
             return False
@@ -193,22 +193,27 @@ class Emulator(ABC):
         return fault != "cut"
 
     async def _reply(self, request: Request) -> tuple[Reply, Fault | None]:
-        verdict = self.gate.check(request.method, request.target, request.headers.get("authorization"))
+        verdict = self.verdict(request)
         if verdict == "locked":
             return self.locked_reply(), None
         if verdict != "in":
-            return self._unauthorized(stale=verdict == "stale"), None
+            return self.unauthorized_reply(request, stale=verdict == "stale"), None
         operation = self.operation(request)
         fault = self.faults.next(operation)
         if fault == "unauthorized":
-            return self._unauthorized(stale=False), fault
+            return self.unauthorized_reply(request, stale=False), fault
         if fault == "locked-out":
             return self.locked_reply(), fault
         if fault is None and self.clock() < self._starting_until:
             return await self.answer(request, "initiating"), None
         return await self.answer(request, None if fault in LINK_FAULTS or fault == "reboot" else fault), fault
 
-    def _unauthorized(self, *, stale: bool) -> Reply:
+    def verdict(self, request: Request) -> Verdict:
+        """Judge a request's login."""
+        return self.gate.check(request.method, request.target, request.headers.get("authorization"))
+
+    def unauthorized_reply(self, request: Request | None, *, stale: bool) -> Reply:
+        """Return the answer to a login that is missing, wrong or (``stale``) too old."""
         body = b"<!DOCTYPE HTML>\n<html><head><title>401 Unauthorized</title></head><body>Unauthorized</body></html>\n"
         challenge = ("WWW-Authenticate", self.gate.challenge(stale=stale))
         return Reply(401, body, "text/html", "Unauthorized", (challenge,))
@@ -270,7 +275,8 @@ def _encode(reply: Reply) -> bytes:
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
-def _reset(writer: asyncio.StreamWriter) -> bool:
+def reset(writer: asyncio.StreamWriter) -> bool:
+    """Break a connection off; returns False, which says that it is over."""
     raw: socket.socket = writer.get_extra_info("socket")
     # A linger time of zero makes the kernel send a reset instead of an orderly end.
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
