@@ -84,9 +84,10 @@ end
 -- Nobody knows how long the host or the server was away: everything starts its full life again, never a shorter one.
 local function rebase(document, fence)
   redis.call('INCRBY', fence, GAP)
+  local same_clock = string.sub(document.epoch, 1, #BOOT + 1) == BOOT .. ':'
   document.epoch = EPOCH
   for _, lease in ipairs(document.leases) do
-    lease.expires = NOW + lease.ttl
+    lease.expires = math.max(NOW + lease.ttl, same_clock and lease.expires or 0)
     note('rebased', document.resource, lease)
   end
   for _, ticket in ipairs(document.queue) do

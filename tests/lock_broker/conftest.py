@@ -49,6 +49,10 @@ class Broker:
         found: dict[str, Any] = json.loads(await self.redis.get(keys.resource_key(resource)))
         return found
 
+    async def keep(self, document: dict[str, Any]) -> None:
+        """Put another document in its place."""
+        await self.redis.set(keys.resource_key(document["resource"]), json.dumps(document))
+
     async def reboot(self, now: int) -> None:
         """The host starts again, and its brokers take over from those before."""
         await scripts.beat(self.line)

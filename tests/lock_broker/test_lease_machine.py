@@ -176,8 +176,9 @@ def test_any_history_is_as_the_model_says(server: RedisServer, monkeypatch: pyte
                 reply = runner.run(scripts.renew(self.line, lease_id, parsed, who, ttl_ms=ttl))
                 assert reply.outcome == (expected or "renewed")
                 if live and ours:
-                    live.ttl, live.expires = ttl, self.clock.now + ttl
-                    self.promised[lease_id] = self.elapsed + ttl
+                    live.expires = max(live.expires, self.clock.now + ttl)
+                    live.ttl = live.expires - self.clock.now
+                    self.promised[lease_id] = max(self.promised[lease_id], self.elapsed + ttl)
                 return
             if what == "release":
                 reply = runner.run(scripts.release(self.line, lease_id, parsed, who))
