@@ -6,7 +6,7 @@ local ttl = tonumber(ARGV[8])
 local document, lost = load(key, fence)
 local place = document and find(document.leases, 'lease', lease)
 if not place then
-  return reply(ending(document, fence, lease, token), lost)
+  return reply(ending(key, document, fence, lease, token), lost)
 end
 local held = document.leases[place]
 if held.principal ~= principal and not admin then
