@@ -11,6 +11,7 @@ from lock_broker.gate import Gate
 from lock_broker.problems import install_handlers
 from lock_broker.routes import health, leases, models
 from lock_broker.routes.parts import Parts
+from lock_broker.routes.quick import QuickRoute, Shortcut
 from lock_broker.settings import BrokerSettings
 from lock_broker.tokens import Tokens
 
@@ -27,12 +28,12 @@ def create_app(parts: Parts, tokens: Tokens, settings: BrokerSettings) -> FastAP
         redirect_slashes=False,
     )
     app.state.parts = parts
-    # Not included: an included router looks for the route twice.
-    app.router.routes[:0] = leases.router.routes
-    for routes in (leases.others, models.router, health.router):
+    for routes in (leases.router, leases.others, models.router, health.router):
         app.include_router(routes)
     install_handlers(app)
-    app.add_middleware(
+    quick = [route for route in leases.router.routes if isinstance(route, QuickRoute)]
+    app.add_middleware(Shortcut, whole=app, routes=quick)
+    app.add_middleware(  # the one added last comes first
         Gate,
         metrics=parts.metrics,
         tokens=tokens,
