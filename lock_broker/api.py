@@ -16,8 +16,8 @@ from lock_broker.settings import BrokerSettings
 from lock_broker.tokens import Tokens
 
 
-def create_app(parts: Parts, tokens: Tokens, settings: BrokerSettings) -> FastAPI:
-    """Make the application."""
+def create_app(parts: Parts, tokens: Tokens, settings: BrokerSettings) -> Gate:
+    """Make the application: the gate, the shortcut for what is asked most, and FastAPI for everything else."""
     app = FastAPI(
         title="Lock broker",
         version="1",
@@ -31,16 +31,6 @@ def create_app(parts: Parts, tokens: Tokens, settings: BrokerSettings) -> FastAP
     for routes in (leases.router, leases.others, models.router, health.router):
         app.include_router(routes)
     install_handlers(app)
-    quick = [route for route in leases.router.routes if isinstance(route, QuickRoute)]
-    app.add_middleware(Shortcut, whole=app, routes=quick)
-    app.add_middleware(  # the one added last comes first
-        Gate,
-        metrics=parts.metrics,
-        tokens=tokens,
-        rate=settings.broker_rate,
-        burst=settings.broker_burst,
-        body_seconds=settings.broker_slow_seconds,
-    )
     generate = app.openapi
 
     def described() -> dict[str, Any]:
@@ -49,4 +39,13 @@ def create_app(parts: Parts, tokens: Tokens, settings: BrokerSettings) -> FastAP
         return app.openapi_schema
 
     app.openapi = described  # type: ignore[method-assign]
-    return app
+    # In front of the framework, not in it as its middleware: its own layers come before those.
+    quick = [route for route in leases.router.routes if isinstance(route, QuickRoute)]
+    return Gate(
+        Shortcut(app, quick),
+        metrics=parts.metrics,
+        tokens=tokens,
+        rate=settings.broker_rate,
+        burst=settings.broker_burst,
+        body_seconds=settings.broker_slow_seconds,
+    )

@@ -14,9 +14,9 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from lock_broker.routes.parts import P, Who, parts_in, who_is_in
 
@@ -37,17 +37,18 @@ class QuickRoute(APIRoute):
 
     async def answer(self, scope: Scope, receive: Receive) -> Response:
         """Answer a request, whose parameters from the path are in ``scope``."""
-        body = await _body(receive) if self._has_body else b""
+        # The gate has waited for the whole of it.
+        body: bytes = (await receive()).get("body", b"") if self._has_body else b""
         request = Request(scope, receive)
         values = {name: read(request, body) for name, read in self._readers}
         return cast(Response, await self.endpoint(**values))
 
 
 class Shortcut:
-    """ASGI middleware: the routes of an application that are asked most, and their errors."""
+    """Before an application: those of its routes that are asked most, and their errors."""
 
-    def __init__(self, app: ASGIApp, *, whole: FastAPI, routes: Sequence[QuickRoute]) -> None:
-        self._app, self._handlers = app, whole.exception_handlers
+    def __init__(self, app: FastAPI, routes: Sequence[QuickRoute]) -> None:
+        self._app = app
         self._routes: dict[str, list[QuickRoute]] = {}
         for route in routes:
             for method in route.methods:
@@ -64,14 +65,12 @@ class Shortcut:
     async def _answer(
         self, route: QuickRoute, parameters: Mapping[str, str], scope: Scope, receive: Receive, send: Send
     ) -> None:
-        scope["route"], scope["path_params"] = route, parameters
+        scope["app"], scope["route"], scope["path_params"] = self._app, route, parameters
         try:
             response = await route.answer(scope, receive)
         except Exception as error:
-            handlers = (self._handlers.get(kind) for kind in type(error).__mro__ if kind is not Exception)
-            handler: Any = next(filter(None, handlers), None)
-            if handler is None:
-                raise  # a fault of the broker: the framework answers, and logs it
+            handlers = self._app.exception_handlers
+            handler: Any = next(handlers[kind] for kind in type(error).__mro__ if kind in handlers)
             response = await handler(Request(scope), error)
         await response(scope, receive, send)
 
@@ -91,17 +90,6 @@ def _reader(parameter: inspect.Parameter) -> _Reader:
     if _is_model(kind):
         return lambda request, body: _model(kind, request, body)
     return lambda request, _: request.scope["path_params"][parameter.name]
-
-
-async def _body(receive: Receive) -> bytes:
-    body, more = b"", True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        body += message.get("body", b"")
-        more = message.get("more_body", False)
-    return body
 
 
 def _model(model: type[BaseModel], request: Request, body: bytes) -> BaseModel:
