@@ -51,7 +51,7 @@ class Shortcut:
         self._app = app
         self._routes: dict[str, list[QuickRoute]] = {}
         for route in routes:
-            for method in route.methods:
+            for method in route.methods or ():
                 self._routes.setdefault(method, []).append(route)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
