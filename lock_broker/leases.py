@@ -63,7 +63,7 @@ class Leases:
         return await self._acquire(request, wanted, order, who, hung_up)
 
     async def renew(self, lease_id: str, ttl_ms: int, who: Principal = ANONYMOUS) -> Lease:
-        """Let a lease run for ``ttl_ms`` from now."""
+        """Let a lease run for ``ttl_ms`` from now; what it would have run longer stays."""
         reply = await scripts.renew(self._line, lease_id, _parse(lease_id), who, ttl_ms=ttl_ms)
         self._lost(reply.lost)
         if reply.outcome != "renewed":

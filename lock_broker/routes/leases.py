@@ -74,7 +74,8 @@ async def release(lease_id: LeaseIdPath, parts: P, who: Who) -> Response:
 
 @router.patch("/leases/{lease_id}", response_model=Lease, responses=examples.RENEW)
 async def renew(lease_id: LeaseIdPath, asked: LeaseRenewal, parts: P, who: Who) -> Response:
-    """Go on holding a lease, for `ttl_ms` from now. 410 means: stop working, it is not yours any more."""
+    """Go on holding a lease, for `ttl_ms` from now; never shorter than before. 410 means: stop working, it is not
+    yours any more."""
     return _answer(await parts.leases.renew(lease_id, asked.ttl_ms, who), HTTPStatus.OK)
 
 

@@ -156,6 +156,15 @@ def test_a_large_body_hears_why(guarded: Process) -> None:
         problem(answer, 413)
 
 
+def test_who_hangs_up_in_the_middle_is_no_fault(guarded: Process) -> None:
+    host, _, port = guarded.url.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        connection.sendall(HEAD + b"Content-Length: 20\r\n\r\n{")
+    until(lambda: 'status="499"' in httpx.get(f"{guarded.url}/metrics").text, lambda: guarded.log)
+    assert "Traceback" not in guarded.log
+    assert "request failed" not in guarded.log
+
+
 def test_connections_are_bounded_but_not_for_those_who_watch(redis_server: RedisServer, tmp_path: Path) -> None:
     with broker_process(tmp_path, redis_server, broker_connections="8") as broker:
         address = broker.ready().url.removeprefix("http://").split(":")
