@@ -170,7 +170,7 @@ def _lines(found: Probe, saved: Path | None) -> list[tuple[str, str, str]]:
         tilt = f"{limits.tilt_min:g}° to {limits.tilt_max:g}°"
         lines.append(("limits", f"pan {pan}, tilt {tilt}, zoom 1× to {limits.zoom_max:g}×", "limits"))
     if pose is not None:
-        lines.append(("pose", f"pan {pose.pan:.2f}°, tilt {pose.tilt:.2f}°, zoom {pose.zoom:.2f}×", "pose"))
+        lines.append(("pose", f"pan {pose.pan:z.2f}°, tilt {pose.tilt:z.2f}°, zoom {pose.zoom:.2f}×", "pose"))
     if picture is not None:
         size = f"{picture.image.width} × {picture.image.height}, {len(picture.data):,} bytes"
         lines.append(("picture", size + (f", saved as {saved}" if saved else ""), "picture"))

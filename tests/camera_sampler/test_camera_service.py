@@ -30,14 +30,7 @@ FAULTS: tuple[Fault, ...] = (
 @pytest.fixture
 def real_settings(sampler_settings: SamplerSettings) -> SamplerSettings:
     # The camera's readings are rounded, the zoom's to a tenth.
-    # And a busy machine's slow answers must not pass for a camera that does not come to rest.
-    return fast(
-        sampler_settings.redis_url,
-        camera_kind="axis",
-        camera_url="http://camera.test",
-        stable_polls=2,
-        deadline_seconds=600.0,
-    )
+    return fast(sampler_settings.redis_url, camera_kind="axis", camera_url="http://camera.test", stable_polls=2)
 
 
 def check_pictures(found: list[Received[View]]) -> None:

@@ -177,13 +177,16 @@ async def test_a_camera_that_drifts_during_the_snapshot_is_said_to(
 
 
 async def test_waiting_ends_with_the_deadline_or_when_it_stands_still(sampler_settings: SamplerSettings) -> None:
-    settings = fast(sampler_settings.redis_url, deadline_seconds=2.0)
-    sampler, camera = CameraSampler(settings), Broken(simulated(settings))
-    looker = Looker(camera, settings, sampler._rejects, sampler._settle)
+    sampler, camera = CameraSampler(sampler_settings), Broken(simulated(sampler_settings))
+
+    def looker(deadline: float) -> Looker:
+        settings = fast(sampler_settings.redis_url, deadline_seconds=deadline)
+        return Looker(camera, settings, sampler._rejects, sampler._settle)
+
     camera.poses = [Pose(pan=step % 90, tilt=0.0) for step in range(100_000)]
-    assert not await looker.stand_still()
+    assert not await looker(2.0).stand_still()
     camera.poses = [Pose(pan=step, tilt=0.0) for step in (1, 2, 3, 3, 3, 4)]
-    assert await looker.stand_still()
+    assert await looker(600.0).stand_still()
     assert camera.poses == [Pose(pan=4, tilt=0.0)]
 
 

@@ -70,7 +70,15 @@ def test_says_what_the_camera_is(camera: tuple[str, str], tmp_path: Path) -> Non
     done = probe(url, "--picture", str(tmp_path / "p.jpg"))
     assert (done.returncode, done.stderr) == (0, "")
     told = " ".join(done.stdout.split())
-    for words in (BRANDS[brand].title, "firmware", "login works", "tilt -20° to 90°", "pan 0.00°", "640 × 360", " ms"):
+    for words in (
+        BRANDS[brand].title,
+        "firmware",
+        "login works",
+        "tilt -20° to 90°",
+        "pan 0.00°, tilt 0.00°",
+        "640 × 360",
+        " ms",
+    ):
         assert words in told
     assert max(map(len, done.stdout.splitlines())) <= 80
     with Image.open(tmp_path / "p.jpg") as image:
