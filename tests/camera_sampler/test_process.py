@@ -15,9 +15,11 @@ from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 
+from camera_sampler.cameras.simulated import Sensor, SimulatedCamera, fast_clock
 from shared.messages import StreamName, View
 from shared.streams import FIELD
 from tests.camera_sampler.emulating import BRANDS, PASSWORD, REACH, USER, emulator
+from tests.camera_sampler.sampling import SCENE, SPEED
 from tests.conftest import RedisServer
 from tests.support import REPOSITORY, Process, until
 
@@ -159,11 +161,12 @@ async def test_memory_with_a_real_camera(
             # Often, so that what a batch of rows costs is among it.
             known |= {"track": str(tmp_path / "tracks"), "track_seconds": "0.5"}
         with start(redis_url=own_redis_server.url, camera_kind=brand, camera_url=url, **known) as process:
-            what = f"{brand} camera{', with tracking' if tracking else ''}"
+            what = f"{brand} camera, 640×360{', with tracking' if tracking else ''}"
             holds_little(process, own_redis_server, what, MOST_OTHERWISE if tracking else MOST_MEMORY)
             assert tracking or not loaded(process, "numpy", "pyarrow")
 
-    async with emulator(brand) as server:
+    scene = SimulatedCamera(SCENE, Sensor(640, 360), limits=REACH, clock=fast_clock(SPEED))
+    async with emulator(brand, scene=scene) as server:
         await asyncio.to_thread(watch, server.url)
 
 
