@@ -14,15 +14,15 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from shared.broker_client import BrokerAway, BrokerClient, CommitRefused, HeldLease, LeaseHeld, LeaseLost
+from shared.broker.client import BrokerAway, BrokerClient, CommitRefused, HeldLease, LeaseHeld, LeaseLost
+from shared.broker.lineage import TrainingRun
 from shared.errors import UserError
 from shared.leases import CommitRequest, ModelVersion, Parent
-from shared.lineage import TrainingRun
 from shared.messages import Checkpoint, StreamName, Surprise, TrainingProgress, View
-from shared.model_store import CorruptObject, MissingObject, ModelStore, StoreAway
 from shared.redis_client import REDIS_AWAY, RedisClients
-from shared.retention import Keep, sweep
 from shared.service import Service
+from shared.store.model_store import CorruptObject, MissingObject, ModelStore, StoreAway
+from shared.store.retention import Keep, sweep
 from shared.streams import Consumer, Received, look_back, publish
 from shared.whole import whole
 from shared.world_model import (
