@@ -1,4 +1,4 @@
-"""The command line: ``ptzjepa demo``, ``ptzjepa up`` and ``ptzjepa track``.
+"""The command line: ``ptzjepa demo``, ``ptzjepa up``, ``ptzjepa track`` and ``ptzjepa world-model``.
 
 Wrong input ends with one line ``error: …`` on stderr and exit code 2, never with a traceback.
 """
@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 
 from ptzjepa.options import RunOptions
+from ptzjepa.world_model.cli import app as world_model_app
 from shared.errors import EXIT_OK, EXIT_USER, UserError
 
 # typer brings click along under a private name or depends on it, by version; its public error tells which.
@@ -30,6 +31,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
 )
+app.add_typer(world_model_app, name="world-model")
 
 Panorama = Annotated[
     Path | None,

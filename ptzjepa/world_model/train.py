@@ -1,0 +1,198 @@
+"""``ptzjepa world-model train``: a world model from nothing but a scene, with no service running.
+
+The budget is fair time: CPU seconds over threads, which is what the run takes where nobody else uses its cores. The
+learning rate follows a cosine over it. Stopped by Ctrl-C or killed, the same command goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from ptzjepa.run_directory import write_atomically
+from ptzjepa.world_model.choices import make_objective, preset
+from ptzjepa.world_model.fresh_walks import MOVES, FreshWalks
+from ptzjepa.world_model.progress_line import ProgressLine
+from ptzjepa.world_model.scenes import Source
+from ptzjepa.world_model.training_state import MODEL, STATE, claimed, read_state, restore, save_state
+from shared.errors import EXIT_OK, UserError
+from shared.world_model import WorldModel, pick_device, save_checkpoint
+from world_model_trainer.training import DivergedError, Trainer, TrainingConfig, seed_everything
+
+EXIT_INTERRUPTED = 130
+SAVE_SECONDS = 20.0
+LEAST_RATE = 0.02
+"""Of the learning rate, where the cosine ends."""
+SMOOTHING = 0.98
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What the user asks of a training run. ``cameras`` is the number of fixed overlays; 0 for none."""
+
+    sources: tuple[Source, ...]
+    out: Path
+    minutes: float = 10.0
+    seed: int = 0
+    preset: str = "tiny"
+    objective: str = "default"
+    cameras: int = 0
+    threads: int = 1
+
+    def card(self) -> dict[str, Any]:
+        """What decides the result, for cards; a run goes on only under the same."""
+        return {
+            "data": [
+                {"name": source.name, "digest": source.digest, "changes": source.changes} for source in self.sources
+            ],
+            "minutes": self.minutes,
+            "seed": self.seed,
+            "preset": self.preset,
+            "objective": self.objective,
+            "cameras": self.cameras,
+        }
+
+
+def train(options: TrainOptions, console: Console) -> int:
+    """Train until the budget is spent and return the exit code. ``UserError`` if the input is wrong."""
+    if not (math.isfinite(options.minutes) and options.minutes > 0):
+        raise UserError(f"--minutes {options.minutes:g}: must be more than 0")
+    with claimed(options.out):
+        return Training(options, console).go()
+
+
+class Training:
+    """One life of a training run."""
+
+    def __init__(self, options: TrainOptions, console: Console) -> None:
+        torch.set_num_threads(options.threads)
+        self._options, self._console = options, console
+        self._path = options.out / STATE
+        self._budget = options.minutes * 60.0
+        seed_everything(options.seed)
+        config = preset(options.preset)
+        objective = make_objective(options.objective, config)
+        self._trainer = Trainer(WorldModel(config), TrainingConfig(), device=pick_device(), objective=objective)
+        self._spent = self._cpu = self._wall = 0.0
+        """Fair, CPU and wall seconds of former lives."""
+        self._rendered = 0
+        self._losses: dict[str, float] = {}
+        self._finished = self._resume()
+        self._began = (time.process_time(), time.monotonic())
+        self._stopping = False
+
+    def go(self) -> int:
+        """Train until the budget is spent or somebody stops it."""
+        if self._finished:
+            self._console.print(f"{self._options.out} is trained already; give another --out for another run")
+            return EXIT_OK
+        with _stopped_by(self._stop), ProgressLine(self._console, self._budget) as line:
+            walks = self._prepare(line)
+            if not self._stopping:
+                self._learn(walks, line)
+                self._finished = not self._stopping
+                self._save(walks)
+                write_atomically(self._options.out / MODEL, save_checkpoint(self._trainer.model, self._card(walks)))
+        if self._stopping:
+            print(f"stopped after {self._trainer.steps} steps; the same command goes on", file=sys.stderr)
+            return EXIT_INTERRUPTED
+        self._console.print(f"{self._trainer.steps} steps; wrote {self._options.out / MODEL}", soft_wrap=True)
+        return EXIT_OK
+
+    def _resume(self) -> bool:
+        """Go on from the state there is; returns whether it was finished."""
+        if not self._path.exists():
+            if (self._options.out / MODEL).exists():
+                raise UserError(
+                    f"{self._options.out / MODEL} is there already and no training state: give another --out"
+                )
+            return False
+        tensors, card = read_state(self._path)
+        for name, value in self._options.card().items():
+            if card["run"][name] != value:
+                known = [each["name"] for each in card["run"][name]] if name == "data" else card["run"][name]
+                raise UserError(f"{self._options.out} holds a run with another {name} ({known}); give another --out")
+        restore(self._path, tensors, self._trainer, card["steps"])
+        self._spent, self._cpu, self._wall = card["fair_seconds"], card["cpu_seconds"], card["wall_seconds"]
+        self._rendered, self._losses = card["walks_rendered"], card["losses"]
+        return bool(card["finished"])
+
+    def _prepare(self, line: ProgressLine) -> FreshWalks:
+        line.say("rendering views")
+        options, size = self._options, self._trainer.model.config.image_size
+        walks = FreshWalks(options.sources, size, options.seed, cameras=options.cameras)
+        walks.fill(self._rendered, lambda: self._stopping)
+        if self._rendered:
+            # What is rendered again after a stop was paid for in the former life.
+            self._began = (time.process_time(), time.monotonic())
+        return walks
+
+    def _learn(self, walks: FreshWalks, line: ProgressLine) -> None:
+        config = self._trainer.config
+        next_save = self._fair() + SAVE_SECONDS
+        while not self._stopping and (fair := self._fair()) < self._budget:
+            generator = np.random.default_rng((self._options.seed, 2_000_003, self._trainer.steps))
+            decay = LEAST_RATE + (1.0 - LEAST_RATE) * 0.5 * (1.0 + math.cos(math.pi * fair / self._budget))
+            try:
+                terms = self._trainer.step(walks.sample(generator, config.batch, config.length), decay=decay)
+            except DivergedError as error:
+                raise UserError(f"training failed: {error}; try another --seed or --objective") from error
+            walks.refresh()
+            for name, value in terms.items():
+                self._losses[name] = SMOOTHING * self._losses.get(name, value) + (1.0 - SMOOTHING) * value
+            line.show(fair, self._trainer.steps, self._losses["total"])
+            if fair >= next_save:
+                self._save(walks)
+                next_save = fair + SAVE_SECONDS
+
+    def _stop(self) -> None:
+        self._stopping = True
+
+    def _fair(self) -> float:
+        return self._spent + (time.process_time() - self._began[0]) / self._options.threads
+
+    def _card(self, walks: FreshWalks) -> dict[str, Any]:
+        trainer, steps = self._trainer, self._trainer.steps
+        return {
+            "run": self._options.card(),
+            "finished": self._finished,
+            "steps": steps,
+            "views_trained": steps * trainer.config.batch * (trainer.config.length + 1),
+            "walks_rendered": walks.rendered,
+            "views_rendered": walks.rendered * (MOVES + 1),
+            "views_in_buffer": walks.views,
+            "losses": self._losses,
+            "fair_seconds": round(self._fair(), 3),
+            "cpu_seconds": round(self._cpu + time.process_time() - self._began[0], 3),
+            "wall_seconds": round(self._wall + time.monotonic() - self._began[1], 3),
+            "threads": self._options.threads,
+            "device": str(trainer.device),
+            "torch": torch.__version__,
+            "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        }
+
+    def _save(self, walks: FreshWalks) -> None:
+        save_state(self._path, self._trainer, self._card(walks))
+
+
+@contextlib.contextmanager
+def _stopped_by(stop: Callable[[], None]) -> Iterator[None]:
+    """Call ``stop`` on SIGINT and SIGTERM for as long as the block lasts; a step is never torn."""
+    before = {number: signal.signal(number, lambda *_: stop()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
