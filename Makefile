@@ -33,6 +33,10 @@ demo: $(VENV)/.laptop ## run the whole loop on a simulated camera, e.g. ARGS="--
 test: $(VENV)/.dev $(THIRD_PARTY) ## run all tests, e.g. ARGS="tests/shared -x"
 	@$(BIN)/python -m pytest $(ARGS)
 
+.PHONY: soak
+soak: $(VENV)/.dev ## make 2,000 moves on emulated cameras with 5 % faults and check every view
+	@SOAK_MOVES=2000 $(BIN)/python -m pytest tests/camera_sampler/test_soak.py -s $(ARGS)
+
 .PHONY: lint
 lint: lint-python lint-deployment ## check style, types, imports, manifests and dashboards
 

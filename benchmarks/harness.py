@@ -1,7 +1,8 @@
 """What every benchmark shares: medians over repeats, one table of at most 80 columns, one JSON format.
 
-A benchmark is a module with ``measure() -> list[Row]`` that ends in ``sys.exit(main("name", measure))``. Threads are
-limited to one when the package is imported, so that numbers are per core.
+A benchmark is a module with ``measure() -> list[Row]``, or ``Measured``, that ends in
+``sys.exit(main("name", measure))``. Threads are limited to one when the package is imported, so that numbers are per
+core.
 """
 
 from __future__ import annotations
@@ -128,18 +129,28 @@ def read_rows(path: Path) -> list[Row]:
     return [Row(**{key: value for key, value in row.items() if key in fields}) for row in document["rows"]]
 
 
-def main(name: str, measure: Callable[[], list[Row]], arguments: Sequence[str] | None = None) -> int:
+@dataclass(frozen=True)
+class Measured:
+    """Rows, and what else belongs into the JSON file beside them."""
+
+    rows: list[Row]
+    facts: dict[str, Any]
+
+
+def main(name: str, measure: Callable[[], list[Row] | Measured], arguments: Sequence[str] | None = None) -> int:
     """Run one benchmark from the command line. A missed target is reported; it is no failure: machines differ."""
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the numbers to FILE")
     options = parser.parse_args(arguments)
     try:
-        rows = measure()
+        measured = measure()
+        rows, facts = (measured.rows, measured.facts) if isinstance(measured, Measured) else (measured, {})
         print(table(rows))
         if options.json:
             document = {
                 "benchmark": name,
                 "machine": machine(),
+                **facts,
                 "rows": [{**asdict(row), "met": row.met} for row in rows],
             }
             write_json(options.json, document)

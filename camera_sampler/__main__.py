@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from shared.errors import EXIT_USER, UserError
+from shared.memory import hold_little_memory
 from shared.service import serve
 from shared.threads import limit_threads
 
@@ -20,6 +21,7 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USER
     limit_threads(settings.threads)
+    hold_little_memory()
     from camera_sampler.service import CameraSampler
 
     return serve(CameraSampler, lambda: settings)

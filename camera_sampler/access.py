@@ -26,20 +26,21 @@ class Access:
         check_url(self.url)
 
 
-def check_url(url: str) -> str:
-    """Return the camera's URL as it is. ``UserError`` where it is none or holds a credential; it is never quoted."""
+def check_url(url: str, name: str = "PTZ_CAMERA_URL") -> str:
+    """Return the camera's URL as it is. ``UserError`` where it is none or holds a credential; it is never quoted.
+
+    ``name`` is what the user knows it by.
+    """
     # A password may hold "/" or "?", which move the "@" out of the place where a parser looks for it.
     if "@" in url:
-        raise UserError(
-            "PTZ_CAMERA_URL must not hold a user or a password: set PTZ_CAMERA_USER and PTZ_CAMERA_PASSWORD_FILE"
-        )
+        raise UserError(f"{name} must not hold a user or a password: set PTZ_CAMERA_USER and PTZ_CAMERA_PASSWORD_FILE")
     try:
         parts = urlsplit(url)
         sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         sound = False
     if not sound or parts.query or parts.fragment:
-        raise UserError("PTZ_CAMERA_URL must be http://HOST or https://HOST, with :PORT where the camera needs it")
+        raise UserError(f"{name} must be http://HOST or https://HOST, with :PORT where the camera needs it")
     return url
 
 

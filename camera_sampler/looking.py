@@ -67,7 +67,7 @@ class Looker:
         delay = _FIRST_BACK_OFF
         for attempt in range(self._settings.snapshot_tries):
             if attempt:
-                await asyncio.sleep(delay)
+                await asyncio.sleep(delay / self._settings.time_scale)
                 delay = min(2.0 * delay, _LONGEST_BACK_OFF)
             try:
                 return await self._look_once(settled)

@@ -1,7 +1,8 @@
 """The camera sampler: move, wait until the camera stands still, take a snapshot, verify it, publish the view.
 
-Views come in episodes: a jump to a random pose, then ``movements`` moves, each chosen by an agent that answered the
-view before it in time, or by a policy of the sampler's own.
+Views come in episodes: a jump to the pose where a policy begins, then ``movements`` moves, each chosen by an agent
+that answered the view before it in time, or by a policy of the sampler's own. After ``episodes`` of them, where that is
+set, the service ends.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import time
 from dataclasses import dataclass
 from typing import ClassVar
 
-from camera_sampler.cameras import Camera, CameraError, open_camera
+from camera_sampler.cameras import ERROR_KINDS, Camera, CameraError, open_camera
 from camera_sampler.cameras.watched import WatchedCamera
 from camera_sampler.looking import ANSWER_SECONDS, Look, Looker, NoView
 from camera_sampler.originals import Originals
@@ -31,6 +32,8 @@ from shared.service import Service
 
 AGENT = "agent"
 _CAMERA_AWAY = (CameraError, NoView, TimeoutError)
+_GIVEN_UP = (*ERROR_KINDS, "no-view", "no-answer", "lost")
+"""Why no view came of a move: the camera's error, no good picture, no answer to the move, or Redis and spool away."""
 _FIRST_BACK_OFF, _LONGEST_BACK_OFF = 0.5, 30.0
 _SMOOTHING = 0.2
 _SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
@@ -52,7 +55,7 @@ class CameraSampler(Service[SamplerSettings]):
 
     def __init__(self, settings: SamplerSettings) -> None:
         super().__init__(settings)
-        self._policy = own_policy(settings.policy, settings.seed)
+        self._policy = own_policy(settings)
         self._actions = settings.actions()
         self._originals: Originals | None = None
         if settings.keep_originals is not None:
@@ -69,7 +72,9 @@ class CameraSampler(Service[SamplerSettings]):
         """What a move has taken lately, standing still included."""
         self._back_off = _FIRST_BACK_OFF
         """How long to leave a camera alone that failed; it grows while it fails."""
-        self._agent_steers = False
+        self._agent_steers: bool | None = None
+        """Unknown until the first move of an episode."""
+        self._begun = 0
         self._make_metrics()
         self._outbox = Outbox(self)
         self._reports = Reports(self)
@@ -77,11 +82,15 @@ class CameraSampler(Service[SamplerSettings]):
 
     def _make_metrics(self) -> None:
         metrics = self.metrics
+        self._moves = metrics.counter("moves", "Moves begun, jumps included; each ends as a view or is given up")
+        self._given_up = metrics.counter("given_up", "Moves that no view came of, by reason", ("kind",))
         self._views = metrics.counter("views", "Views published or spooled, by who chose the move", ("policy",))
         self._rejects = metrics.counter("rejects", "Snapshots rejected, by reason", ("kind",))
         self._camera_errors = metrics.counter("camera_errors", "What went wrong with the camera, by kind", ("kind",))
         self._commands = metrics.counter("commands", "Commands read, by what became of them", ("outcome",))
-        self._fallbacks = metrics.counter("fallbacks", "Moves chosen by the own policy because no agent answered")
+        self._fallbacks = metrics.counter(
+            "fallbacks", "Moves chosen for want of an agent's answer, by whom", ("policy",)
+        )
         self._settle = metrics.histogram("settle_seconds", "From a move to standing still", buckets=_SECONDS)
         self._unsettled = metrics.counter("unsettled", "Views taken although the camera did not stand still")
         self._episodes = metrics.counter("episodes", "Episodes begun")
@@ -93,6 +102,8 @@ class CameraSampler(Service[SamplerSettings]):
             self._rejects.labels(kind)
         for outcome in OUTCOMES:
             self._commands.labels(outcome)
+        for kind in _GIVEN_UP:
+            self._given_up.labels(kind)
 
     async def run(self) -> None:
         """Look until told to stop."""
@@ -127,6 +138,9 @@ class CameraSampler(Service[SamplerSettings]):
             ]
             while limits is not None and not self.stopping.is_set():
                 choice = await self._choose(steering, limits)
+                if choice.action is None and self._begun == self.settings.episodes:
+                    self.log.info("all episodes done", episodes=self._begun)
+                    break
                 look = None if self.stopping.is_set() else await self._move_and_look(camera, looker, choice, limits)
                 if look is not None:
                     await self._publish_view(steering, choice, look, limits)
@@ -151,7 +165,7 @@ class CameraSampler(Service[SamplerSettings]):
             command = await self._command(steering)
             if command is not None:
                 return Choice(command.action, AGENT, command.policy_version)
-            self._fallbacks.inc()
+            self._fallbacks.labels(self._policy.name).inc()
         return Choice(self._policy.choose(last.pose, limits), self._policy.name)
 
     async def _command(self, steering: Steering) -> Command | None:
@@ -170,13 +184,14 @@ class CameraSampler(Service[SamplerSettings]):
         self._steering_gauge.set(float(steers))
         if command is not None and not self._agent_steers:
             self.log.info("an agent steers", agent=command.agent, policy_version=command.policy_version)
-        elif not steers and self._agent_steers:
+        elif not steers and self._agent_steers is not False:
             self.log.info("no agent steers; falling back", policy=self._policy.name)
         self._agent_steers = steers
 
     async def _move_and_look(self, camera: Camera, looker: Looker, choice: Choice, limits: PoseLimits) -> Look | None:
         """Make the move and look. None when that failed: the chain of views is broken, and an episode must begin."""
         began = time.monotonic()
+        self._moves.inc()
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 if choice.action is None:
@@ -189,11 +204,12 @@ class CameraSampler(Service[SamplerSettings]):
             look = await looker.look(settled)
         except _CAMERA_AWAY as error:
             self._last = None
+            self._given_up.labels(_why(error)).inc()
             reason = f"{type(error).__name__}: {error}"[:200]
             if "camera" not in self.not_ready:
                 self.log.warning("waiting", part="camera", reason=reason)
             self.set_ready("camera", reason)
-            await self.pause(self._back_off)
+            await self.pause(self._back_off / self.settings.time_scale)
             self._back_off = min(2.0 * self._back_off, _LONGEST_BACK_OFF)
             return None
         self._back_off = _FIRST_BACK_OFF
@@ -235,8 +251,11 @@ class CameraSampler(Service[SamplerSettings]):
         self._last = view if await self._outbox.send(view, jpeg) else None
         if self._last:
             self._note_view(view, look)
+            self._policy.saw(view.pose, limits)
             self._reports.note(view, look.picture.data)
             self._tracks.note_view(view)
+        else:
+            self._given_up.labels("lost").inc()
 
     async def _keep_original(self, view: View, look: Look) -> str | None:
         if self._originals is None:
@@ -258,6 +277,7 @@ class CameraSampler(Service[SamplerSettings]):
     def _note_view(self, view: View, look: Look) -> None:
         self._views.labels(view.policy).inc()
         if view.step == 0:
+            self._begun += 1
             self._episodes.inc()
         if not view.settled:
             self._unsettled.inc()
@@ -282,3 +302,9 @@ def made(chosen: Action, previous: View, look: Look) -> Action:
         tilt=after.tilt - before.tilt,
         zoom=after.zoom - before.zoom,
     )
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, CameraError):
+        return error.kind
+    return "no-view" if isinstance(error, NoView) else "no-answer"

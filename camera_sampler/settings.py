@@ -16,7 +16,8 @@ from shared.tracking import TrackSettings
 
 _LIMITS = {"pan_min", "pan_max", "tilt_min", "tilt_max", "zoom_max"}
 _SIZE = {"snapshot_width", "snapshot_height"}
-PolicyName = Literal["follow", "random-walk", "raster"]
+OwnPolicyName = Literal["random-walk", "raster", "presets", "least-recently-viewed"]
+PolicyName = Literal["follow", "random-walk", "raster", "presets", "least-recently-viewed"]
 StoredZoom = Literal["guess", "magnification", "steps"]
 
 
@@ -47,8 +48,19 @@ class SamplerSettings(TrackSettings):
         description="units of their zoom; steps are Axis's, 1 to 9999; guess: steps where one is over 100",
     )
     stored_camera: str = Field(default="", description="the camera of the index whose pictures are shown")
-    policy: PolicyName = Field(default="follow", description="follow: obey an agent, walk at random without one")
+    policy: PolicyName = Field(default="follow", description="who chooses the moves; follow: an agent, where one is")
+    fallback_policy: OwnPolicyName = Field(default="random-walk", description="what follow does without an agent")
+    presets: Path | None = Field(default=None, description="JSON file of the poses that the policy presets visits")
+    field_of_view: float = Field(
+        default=60.0, ge=20.0, le=120.0, description="a view's width at zoom 1 in degrees, for least-recently-viewed"
+    )
+    view_overlap: float = Field(
+        default=0.3, ge=0.0, le=0.8, description="share of a view that neighbours show, too, for least-recently-viewed"
+    )
     movements: int = Field(default=20, ge=1, le=100_000, description="moves in an episode, after its jump")
+    episodes: int | None = Field(
+        default=None, ge=1, description="episodes until the sampler ends with exit code 0; without it there is no end"
+    )
     command_seconds: float = Field(default=1.0, gt=0.0, le=60.0, description="longest wait for an agent's command")
     action_table: Path | None = Field(default=None, description="JSON file of the moves that an agent may command")
 
@@ -107,7 +119,14 @@ class SamplerSettings(TrackSettings):
             check_url(self.camera_url)
         if self.snapshot_url:
             check_stream_url(self.snapshot_url)
+        if self.own_policy == "presets" and self.presets is None:
+            raise UserError("the policy presets needs PTZ_PRESETS, a JSON file of poses; see docs/configuration.md")
         return self
+
+    @property
+    def own_policy(self) -> OwnPolicyName:
+        """The policy that chooses when no agent does."""
+        return self.fallback_policy if self.policy == "follow" else self.policy
 
     @property
     def limits(self) -> PoseLimits:

@@ -15,12 +15,15 @@ from dreamer_agent.dreams import DreamOrigin, Dreams
 from dreamer_agent.learner_metrics import LearnerMetrics
 from dreamer_agent.settings import AgentSettings
 from shared.broker_client import BrokerAway, BrokerClient, CommitRefused, HeldLease, LeaseHeld, LeaseLost
-from shared.leases import CommitRequest, ModelVersion
+from shared.leases import CommitRequest, Lineage, ModelVersion, Parent
+from shared.lineage import TrainingRun
 from shared.messages import Checkpoint, DreamBatch, StreamName, TrainingProgress
-from shared.model_store import CorruptObject, MissingObject, ModelStore
+from shared.model_store import CorruptObject, MissingObject, ModelStore, StoreAway
 from shared.redis_client import RedisClients
+from shared.retention import Keep, sweep
 from shared.service import Service
 from shared.streams import Consumer, Received, publish
+from shared.whole import whole
 
 GROUP = "rl-agent"
 PROGRESS_LENGTH = 4096
@@ -37,13 +40,16 @@ class Learner(Service[AgentSettings]):
         super().__init__(settings)
         torch.set_num_threads(settings.threads)
         self._table = settings.actions()
-        self._store = ModelStore(settings.model_store)
+        self._store = ModelStore.from_settings(settings)
         self._broker = BrokerClient(settings)
         self._buffer = DreamBuffer(settings.dream_buffer, settings.dream_version_lag, settings.seed)
         self._worker = f"{self.name}-{settings.node}"
         self._agent: ActorCritic | None = None
         self._head: int | None = None
         """The version that ours goes on from: 0 while the agent has none, None while that is not known."""
+        self._run = TrainingRun(settings.agent, None)
+        self._keep = Keep(settings.keep_last, settings.keep_best, "losses.return_mean", highest=True)
+        self._dreams = 0
         self._committed_updates = 0
         self._terms: dict[str, float] = {}
         self._watch = LearnerMetrics(self.metrics)
@@ -61,12 +67,12 @@ class Learner(Service[AgentSettings]):
     async def _work_under_lease(self, clients: RedisClients, consumer: Consumer[DreamBatch]) -> None:
         resource = f"agent/{self.settings.agent}"
         try:
-            async with self._broker.hold(resource, holder=self._worker, ttl_ms=self.settings.lease_ttl_ms) as lease:
+            async with self._broker.lease(resource, holder=self._worker, ttl_ms=self.settings.lease_ttl_ms) as lease:
                 self.log.info("lease taken", resource=resource, fencing_token=lease.token)
                 await self._resume()
                 self.set_ready("lease")
                 await self._learn_under(lease, clients, consumer)
-        except (LeaseHeld, BrokerAway, MissingObject, CorruptObject) as error:
+        except (LeaseHeld, BrokerAway, MissingObject, CorruptObject, StoreAway) as error:
             self.set_ready("lease", f"{resource}: {error}")
             await self.pause(1.0)
         except (LeaseLost, CommitRefused) as error:
@@ -76,11 +82,12 @@ class Learner(Service[AgentSettings]):
 
     async def _resume(self) -> None:
         """Go on from the newest version whose file is whole; from a new agent if there is none or none that fits."""
-        versions = await self._broker.versions(self.settings.agent)
+        versions = await self._broker.versions(self.settings.agent, HEADS_TRIED)
         head = versions[0].version if versions else 0
+        self._run, self._dreams = TrainingRun(self.settings.agent, versions[0] if versions else None), 0
         if self._agent is not None and head == self._head:
             return
-        self._agent = await self._newest_whole(versions[:HEADS_TRIED]) if versions else None
+        self._agent = await self._newest_whole(versions) if versions else None
         self._head = head
         self._committed_updates = self._agent.updates if self._agent else 0
         self._watch.policy_version.set(head)
@@ -122,7 +129,7 @@ class Learner(Service[AgentSettings]):
             lease.check()
             received = await self.redis(lambda: consumer.read(count=8, block_ms=500))
             if received:
-                await self._learn_from(received, clients, consumer)
+                await whole(self._learn_from(received, clients, consumer))
             if time.monotonic() - last_commit >= self.settings.policy_seconds and self._has_learnt:
                 await self._commit(lease)
                 last_commit = time.monotonic()
@@ -160,13 +167,15 @@ class Learner(Service[AgentSettings]):
         if reason is None:
             try:
                 dreams, origin = await asyncio.to_thread(self._fetch, message)
-            except MissingObject:
+            except (MissingObject, StoreAway):
+                # Dreams age quickly: those that cannot be had now are not waited for.
                 reason = "gone"
             else:
                 self._fit_agent(dreams)
                 self._buffer.add(dreams, origin)
                 self._watch.batches.inc()
                 self._watch.dreams.inc(len(dreams))
+                self._dreams += len(dreams)
                 return 1
         self._watch.ignored.labels(reason).inc()
         return 0
@@ -231,13 +240,14 @@ class Learner(Service[AgentSettings]):
             await self._resume()
             return
         updates, card = agent.updates, self._policy_card(agent, head + 1)
-        checkpoint = await asyncio.to_thread(self._save, agent, card)
+        checkpoint = await whole(asyncio.to_thread(self._save, agent, card))
         request = CommitRequest(
             lease_id=lease.lease_id,
             token=lease.token,
             expected_head=head,
             checkpoint=checkpoint,
             card=self._registry_card(agent, card, head),
+            lineage=self._lineage(card, head),
         )
         committed = await self._send(request, lease)
         if committed is None:
@@ -246,6 +256,7 @@ class Learner(Service[AgentSettings]):
         self._watch.commits.labels("committed").inc()
         self._watch.policy_version.set(committed.version)
         self.log.info("policy committed", version=committed.version, updates=updates)
+        await self._sweep()
 
     async def _send(self, request: CommitRequest, lease: HeldLease) -> ModelVersion | None:
         """Commit, waiting through the broker's absences; None when told to stop meanwhile."""
@@ -264,10 +275,18 @@ class Learner(Service[AgentSettings]):
                     return None
 
     def _save(self, agent: ActorCritic, card: PolicyCard) -> Checkpoint:
-        folder = f"agents/{self.settings.agent}"
-        checkpoint = self._store.put(folder, save_policy(agent, card))
-        self._store.keep_newest(folder, self.settings.policy_files, keep=[checkpoint.address])
-        return checkpoint
+        return self._store.put(f"agents/{self.settings.agent}", save_policy(agent, card))
+
+    async def _sweep(self) -> None:
+        try:
+            folder = f"agents/{self.settings.agent}"
+            await sweep(self._store, folder, self._broker, self.settings.agent, self._keep)
+        except (BrokerAway, StoreAway) as error:
+            self.log.warning("old versions not deleted; after the next commit, then", reason=str(error))
+
+    def _lineage(self, card: PolicyCard, head: int) -> Lineage:
+        eyes = Parent(model=card.world_model, version=card.world_model_version)
+        return self._run.lineage(Parent(model=card.agent, version=head) if head else None, eyes)
 
     def _policy_card(self, agent: ActorCritic, version: int) -> PolicyCard:
         return PolicyCard(
@@ -287,6 +306,7 @@ class Learner(Service[AgentSettings]):
             "action_table": card.action_table,
             "parents": [head] if head else [],
             "updates": agent.updates,
+            "dreams": self._dreams,
             "losses": {name: value for name, value in self._terms.items() if abs(value) < float("inf")},
             "action_shares": self._action_shares(agent),
             "seed": self.settings.seed,

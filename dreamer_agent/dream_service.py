@@ -19,13 +19,14 @@ from dreamer_agent.heads import Head
 from dreamer_agent.reach import action_tensor, limits_tensor, pose_tensor
 from dreamer_agent.settings import DreamSettings
 from dreamer_agent.starts import Start, StartPool
-from shared.broker_client import BrokerClient
+from shared.broker_client import BrokerAway, BrokerClient, LeaseHeld, LeaseLost
 from shared.leases import ModelVersion
 from shared.messages import Checkpoint, DreamBatch, StreamName, Surprise, View
-from shared.model_store import ModelStore
+from shared.model_store import ModelStore, StoreAway
 from shared.redis_client import RedisClients
 from shared.service import Service
 from shared.streams import Consumer, Follower, Received, look_back, publish
+from shared.whole import whole
 from shared.world_model import WorldModel, decode_images, load_checkpoint
 
 DREAMS_LENGTH = 256
@@ -50,7 +51,7 @@ class DreamGenerator(Service[DreamSettings]):
         torch.set_num_threads(settings.threads)
         self._table = settings.actions()
         self._moves = action_tensor(self._table)
-        self._store = ModelStore(settings.model_store)
+        self._store = ModelStore.from_settings(settings)
         self._broker = BrokerClient(settings)
         self._pool = StartPool(settings.dream_views)
         self._rng = random.Random(settings.seed)
@@ -92,6 +93,7 @@ class DreamGenerator(Service[DreamSettings]):
         )
         self._skipped.labels("backlog")
         self._skipped.labels("not finite")
+        self._skipped.labels("store away")
 
     def _policy_version(self) -> int:
         return self._policy.current.version.version if self._policy.current else 0
@@ -158,6 +160,23 @@ class DreamGenerator(Service[DreamSettings]):
                 self._pool.surprised(item.message.view, item.message.error)
 
     async def _dream_on(self, clients: RedisClients) -> None:
+        # Versions never change, so dreaming disturbs no training, and other dreamers are welcome: the lease is a shared
+        # one of its own. Whoever takes it exclusively makes everybody pause who dreams from this world model.
+        resource = f"dreams/{self.settings.world_model}"
+        ttl_ms = self.settings.lease_ttl_ms
+        while not self.stopping.is_set():
+            try:
+                async with self._broker.lease(resource, holder=self._worker, ttl_ms=ttl_ms, mode="shared"):
+                    self.set_ready("lease")
+                    await self._dream_under_lease(clients)
+            except (LeaseHeld, BrokerAway) as error:
+                self.set_ready("lease", f"{resource}: {error}")
+                await self.pause(1.0)
+            except LeaseLost as error:
+                self.set_ready("lease", str(error))
+                self.log.warning("lease lost; asking for it again", reason=str(error))
+
+    async def _dream_under_lease(self, clients: RedisClients) -> None:
         while not await self.pause(self.settings.dream_interval):
             if "world-model" in self.not_ready or "views" in self.not_ready:
                 continue
@@ -166,7 +185,7 @@ class DreamGenerator(Service[DreamSettings]):
                 continue
             starts = self._pool.draw(self.settings.number_of_dreams, self._rng)
             started = time.perf_counter()
-            batch = await asyncio.to_thread(self._dream, starts)
+            batch = await whole(asyncio.to_thread(self._dream, starts))
             if batch is not None:
                 self._batch_seconds.observe(time.perf_counter() - started)
                 await self._publish(clients, batch)
@@ -212,7 +231,12 @@ class DreamGenerator(Service[DreamSettings]):
             camera=self.settings.camera,
             action_table=self._table.digest,
         )
-        return _Batch(dreams, self._save(dreams, origin), origin)
+        try:
+            return _Batch(dreams, self._save(dreams, origin), origin)
+        except StoreAway as error:
+            self._skipped.labels("store away").inc()
+            self.log.warning("dreams thrown away", reason=str(error))
+            return None
 
     def _dreamer(self, world_model: WorldModel) -> tuple[Agent, int]:
         """Return who moves in the dream, and its version: the newest policy, or chance until one fits."""

@@ -10,12 +10,12 @@ import structlog
 
 from shared.broker_client import BrokerAway, BrokerClient
 from shared.leases import ModelVersion
-from shared.model_store import CorruptObject, MissingObject
+from shared.model_store import CorruptObject, MissingObject, StoreAway
 
 T = TypeVar("T")
 
-UNUSABLE = (MissingObject, CorruptObject, ValueError)
-"""What loading a version may raise: the file is gone, is not what was written, or does not belong here."""
+UNUSABLE = (MissingObject, CorruptObject, StoreAway, ValueError)
+"""What loading a version may raise: the file is gone, or out of reach, is not what was written, or is not for us."""
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from shared.model_store import ModelStore
 from shared.redis_client import REDIS_AWAY, RedisClients
 from shared.service import Service
 from shared.streams import Follower, Received, publish
+from shared.whole import whole
 from shared.world_model import WorldModel, decode_images, load_checkpoint
 
 COMMANDS_LENGTH = 256
@@ -58,7 +59,7 @@ class Pilot(Service[AgentSettings]):
         super().__init__(settings)
         torch.set_num_threads(settings.threads)
         self._table = settings.actions()
-        self._store = ModelStore(settings.model_store)
+        self._store = ModelStore.from_settings(settings)
         self._broker = BrokerClient(settings)
         self._worker = f"{self.name}-{settings.node}"
         self._rng = random.Random(settings.seed)
@@ -130,7 +131,9 @@ class Pilot(Service[AgentSettings]):
         follower = Follower(clients, StreamName.views(self.settings.camera), View)
         while not self.stopping.is_set():
             try:
-                async with self._broker.hold(resource, holder=self._worker, ttl_ms=self.settings.lease_ttl_ms) as lease:
+                async with self._broker.lease(
+                    resource, holder=self._worker, ttl_ms=self.settings.lease_ttl_ms
+                ) as lease:
                     self.set_ready("camera")
                     self.log.info("lease taken", resource=resource, fencing_token=lease.token)
                     await self._steer(lease, clients, follower)
@@ -156,9 +159,9 @@ class Pilot(Service[AgentSettings]):
         daring = self._rng.random()
         started = time.perf_counter()
         try:
-            chosen = await asyncio.to_thread(
-                act, brain, view, greedy_share=self.settings.greedy_share, daring=daring, generator=self._generator
-            )
+            share, generator = self.settings.greedy_share, self._generator
+            looking = asyncio.to_thread(act, brain, view, greedy_share=share, daring=daring, generator=generator)
+            chosen = await whole(looking)
         except ValueError as error:
             self._unusable.inc()
             self.log.warning("cannot look at this view", view=view.message.id, reason=str(error))

@@ -7,24 +7,35 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
-RESOURCES = "{lk}:resources"
-"""Set: every resource that was ever leased. Bounded by the broker's settings; never shrinks, like the fences."""
-MODELS = "{lk}:models"
-"""Set: every model that has a head."""
+HOST = "{lk}:host"
+"""Hash: the boot whose brokers are active, their ``beat``, the epoch that leases are counted in, and how many were."""
 EVENTS = "{lk}:ev"
 """Stream, bounded: who got, lost, gave back and committed what."""
+LIVE = "{lk}:live"
+"""Set: every resource that is leased or waited for."""
+RESOURCES = "{lk}:resources"
+"""Set: every resource that was ever leased. Bounded by the broker's settings; never shrinks, like the fences."""
+ORDER = "{lk}:order"
+"""Integer: how many exclusive leases were granted; says which resource's was longest ago."""
+CURSORS = "{lk}:rr"
+"""Hash: by kind, the resource that was last chosen by turns."""
+MODELS = "{lk}:models"
+"""Set: every model that has a head."""
+FREE = "{lk}:free"
+"""Channel: the requests of those in line who may go now. The scripts know it by this name, too."""
 
 _LEASE_ID = re.compile(
     r"(?P<kind>[a-z][a-z-]{0,30})~(?P<name>[a-z0-9][a-z0-9._-]{0,62})~(?P<token>[1-9][0-9]{0,14})~[0-9a-f]{16}"
 )
 
 
-def lease_key(resource: str) -> str:
-    """Hash: the newest lease of a resource, live or ended."""
-    return f"{{lk}}:l:{resource}"
+def resource_key(resource: str) -> str:
+    """Return the key of a resource's JSON document: its leases, the newest that ended, and who waits."""
+    return f"{{lk}}:r:{resource}"
 
 
 def fence_key(resource: str) -> str:
@@ -32,8 +43,14 @@ def fence_key(resource: str) -> str:
     return f"{{lk}}:f:{resource}"
 
 
+def pairs(resources: Iterable[str]) -> list[str]:
+    """Return the keys of each resource's document and fence."""
+    return [key for resource in resources for key in (resource_key(resource), fence_key(resource))]
+
+
 def head_key(model: str) -> str:
-    """Hash: version and token of a model's head, the oldest version kept, the resource it is written under."""
+    """Hash: version and token of a model's head, the oldest version kept without a pin, the resource it is written
+    under, and the request that archived it."""
     return f"{{lk}}:head:{model}"
 
 
@@ -45,6 +62,11 @@ def versions_key(model: str) -> str:
 def requests_key(model: str) -> str:
     """Hash: version by request, for as long as the version is kept."""
     return f"{{lk}}:vr:{model}"
+
+
+def pins_key(model: str) -> str:
+    """Set: the versions that are not to be forgotten."""
+    return f"{{lk}}:pin:{model}"
 
 
 @dataclass(frozen=True)
@@ -66,11 +88,6 @@ class LeaseId:
         if match is None:
             return None
         return cls(f"{match['kind']}/{match['name']}", match["name"], int(match["token"]))
-
-    @staticmethod
-    def prefix(resource: str) -> str:
-        """Return what every lease id of a resource starts with."""
-        return f"{resource.replace('/', '~')}~"
 
     @staticmethod
     def nonce(request_id: str) -> str:

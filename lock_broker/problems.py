@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 
 from shared.leases import Problem
 
@@ -61,9 +62,20 @@ async def _refused(_: Request, error: Exception) -> JSONResponse:
     return problem_response(error.status, error.detail, error.headers, **error.extra)
 
 
-async def _http(_: Request, error: Exception) -> JSONResponse:
+async def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for this type
-    return problem_response(error.status_code, str(error.detail), error.headers)
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(_methods(request))
+    return problem_response(error.status_code, str(error.detail), headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """Return what the path can be asked with; the framework names the methods of one of its routes only."""
+    path, described = request.scope["path"], request.app.openapi()["paths"]
+    matching = [path] if path in described else [name for name in described if compile_path(name)[0].match(path)]
+    asked = (described[template] for template in matching)
+    return sorted({method.upper() for operations in asked for method in operations})
 
 
 async def _invalid(_: Request, error: Exception) -> JSONResponse:

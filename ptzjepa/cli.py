@@ -1,4 +1,5 @@
-"""The command line: ``ptzjepa demo``, ``ptzjepa up``, ``ptzjepa track`` and ``ptzjepa world-model``.
+"""The command line: ``ptzjepa demo``, ``up``, ``camera``, ``track``, ``models``, ``leases``, ``broker``, ``verify``, and
+``world-model``.
 
 Wrong input ends with one line ``error: …`` on stderr and exit code 2, never with a traceback.
 """
@@ -14,6 +15,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from ptzjepa import models
+from ptzjepa.camera_commands import app as camera_app
 from ptzjepa.options import RunOptions
 from ptzjepa.world_model.cli import app as world_model_app
 from shared.errors import EXIT_OK, EXIT_USER, UserError
@@ -31,6 +34,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
 )
+app.add_typer(camera_app, name="camera")
+app.add_typer(models.app, name="models")
 app.add_typer(world_model_app, name="world-model")
 
 Panorama = Annotated[
@@ -102,11 +107,40 @@ def track(
     raise typer.Exit(run(directory, as_json=as_json, embeddings=embeddings))
 
 
+verify = typer.Typer(no_args_is_help=True, help="Try out whether promises are kept, with faults.")
+app.add_typer(verify, name="verify")
+
+
+@verify.command("leases")
+def verify_leases(
+    operations: Annotated[int, typer.Option(min=1, metavar="N", help="Operations to make.")] = 100_000,
+    minutes: Annotated[float, typer.Option(min=0.01, metavar="M", help="Longest time to take for them.")] = 15.0,
+    json: Annotated[Path, typer.Option(metavar="FILE", help="File for the result.")] = Path("leases.json"),
+    seed: Seed = 0,
+) -> None:
+    """Try the lock broker: many clients, kills, stops and broken connections.
+
+    Starts a Redis and brokers of its own, records what the clients see, and
+    looks for broken promises; proves by planted ones that it would see them.
+    Ctrl-C ends it early with a result of what was done.
+
+    Exit code: 0 if no promise was broken and all planted violations were
+    seen, 1 if not, 2 if the input was wrong.
+    """
+    from ptzjepa.verification.leases import Trial, run
+
+    raise typer.Exit(run(Trial(operations, minutes, json, seed), _console()))
+
+
+def _console() -> Console:
+    return Console(highlight=False, markup=False, emoji=False)
+
+
 def _run(options: RunOptions) -> None:
     # Imported late: help and version shall not wait for it.
     from ptzjepa.demo import run
 
-    raise typer.Exit(run(options, Console(highlight=False, markup=False, emoji=False)))
+    raise typer.Exit(run(options, _console()))
 
 
 def main() -> int:

@@ -7,231 +7,183 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Sequence
 
-import httpx
-import structlog
-from pydantic import BaseModel, ValidationError
-
+from shared import broker_answers as answers
+from shared.asking import Asking, Q
+from shared.broker_answers import BrokerAway, CommitRefused, LeaseHeld, LeaseLost
 from shared.errors import UserError
+from shared.held_lease import AGAIN_SECONDS, RENEWALS, HeldLease
 from shared.leases import (
     TTL_DEFAULT_MS,
-    CommitRequest,
+    AnyLeaseRequest,
+    Choice,
+    ForcedRelease,
     Lease,
     LeaseList,
     LeaseRenewal,
     LeaseRequest,
-    ModelState,
-    ModelVersion,
-    VersionList,
+    Mode,
+    ResourceState,
     lease_clock,
 )
-from shared.settings import ServiceSettings
+from shared.registry_client import RegistryClient
 
-R = TypeVar("R", bound=BaseModel)
-
-WORK_SHARE = 0.8
-"""A holder stops work when it could not renew for this share of the lease's life: before anyone else can get it."""
-
+__all__ = ["BrokerAway", "BrokerClient", "CommitRefused", "HeldLease", "LeaseHeld", "LeaseLost"]
 
 RELEASE_SECONDS = 3.0
-_AWAY = (httpx.codes.BAD_GATEWAY, httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.GATEWAY_TIMEOUT)
+"""A service that stops can't wait for a broker that hangs: the lease then just runs out."""
+_LOOK_SECONDS = 1.0
+"""How late, at most, a holder learns that its host slept through the lease: the loop's timers stand still meanwhile."""
 
 
-class BrokerAway(Exception):
-    """The broker does not answer now; asking again later is safe, since every request carries its ``request_id``."""
-
-
-class LeaseHeld(Exception):
-    """Somebody else holds the lease."""
-
-
-class LeaseLost(Exception):
-    """The lease is not ours any more: it ran out, or was taken away."""
-
-
-class CommitRefused(Exception):
-    """The registry did not move the head: the token is stale, or the head is not the one expected."""
-
-
-class HeldLease:
-    """A lease that renews itself in the background for as long as its block lasts."""
-
-    def __init__(self, lease: Lease, deadline: float) -> None:
-        self.lease_id, self.resource, self.token = lease.lease_id, lease.resource, lease.token
-        self.ttl_ms = TTL_DEFAULT_MS
-        self._deadline = deadline
-        self._lost = False
-
-    @property
-    def lost(self) -> bool:
-        """True from the moment the holder must stop: refused, or not renewed for too long."""
-        return self._lost or lease_clock() >= self._deadline
-
-    def check(self) -> None:
-        """Raise ``LeaseLost`` unless the lease still stands."""
-        if self.lost:
-            raise LeaseLost(f"the lease of {self.resource} is lost")
-
-
-class BrokerClient:
+class BrokerClient(RegistryClient):
     """Talks to the broker's REST API, version 1. One instance serves a whole process."""
 
-    def __init__(self, settings: ServiceSettings, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
-        headers = {}
-        if settings.broker_token is not None:
-            headers["Authorization"] = f"Bearer {settings.broker_token.get_secret_value()}"
-        try:
-            self._http = httpx.AsyncClient(
-                base_url=settings.broker_url,
-                headers=headers,
-                timeout=httpx.Timeout(10.0, connect=3.0),
-                transport=transport,
-            )
-        except httpx.InvalidURL as error:
-            raise UserError(f"PTZ_BROKER_URL: {error}") from error
-        self._log = structlog.get_logger()
+    def lease(
+        self, resource: str, *, holder: str, ttl_ms: int = TTL_DEFAULT_MS, mode: Mode = "exclusive", wait: float = 0.0
+    ) -> contextlib.AbstractAsyncContextManager[HeldLease]:
+        """Hold a lease for as long as the block lasts: renewed in the background, given back at the end.
 
-    async def aclose(self) -> None:
-        """Close the connections."""
-        await self._http.aclose()
+        The moment it is lost the block is cancelled and ``LeaseLost`` raised from it. ``wait`` is how many seconds to
+        stand in line. ``LeaseHeld`` if another has it, ``BrokerAway`` if nobody answers.
+        """
+        request = LeaseRequest(resource=resource, holder=holder, ttl_ms=ttl_ms, mode=mode)
+        return self._hold(request, wait)
 
-    async def acquire(self, request: LeaseRequest) -> Lease:
-        """Ask once for a lease. ``LeaseHeld`` if another holds it, ``BrokerAway`` if nobody answers."""
-        response = await self._send("POST", "/v1/leases", request)
-        if response.status_code == httpx.codes.LOCKED:
-            raise LeaseHeld(_detail(response))
-        return _parse(response, Lease)
+    def lease_any(
+        self,
+        resources: Sequence[str] = (),
+        *,
+        kind: str | None = None,
+        choice: Choice = "least-recently-trained",
+        holder: str,
+        ttl_ms: int = TTL_DEFAULT_MS,
+        mode: Mode = "exclusive",
+        wait: float = 0.0,
+    ) -> contextlib.AbstractAsyncContextManager[HeldLease]:
+        """Hold the lease of one of several resources, or of any registered model of a kind: as ``lease`` does."""
+        request = AnyLeaseRequest(
+            resources=list(resources), kind=kind, choice=choice, holder=holder, ttl_ms=ttl_ms, mode=mode
+        )
+        return self._hold(request, wait)
+
+    async def acquire(self, request: LeaseRequest | AnyLeaseRequest) -> Lease:
+        """Ask once for a lease. ``LeaseHeld`` if another holds it, ``LeaseLost`` if this request had it and lost it."""
+        path = "/v1/leases" if isinstance(request, LeaseRequest) else "/v1/leases/any"
+        return answers.granted(await self._send("POST", path, request, wait_ms=request.wait_ms), Lease)
 
     async def renew(self, lease_id: str, ttl_ms: int) -> Lease:
         """Prolong a lease. ``LeaseLost`` if it is not ours any more."""
-        response = await self._send("PATCH", f"/v1/leases/{lease_id}", LeaseRenewal(ttl_ms=ttl_ms))
-        if response.status_code in (httpx.codes.GONE, httpx.codes.NOT_FOUND):
-            raise LeaseLost(_detail(response))
-        return _parse(response, Lease)
+        return answers.renewed(await self._send("PATCH", f"/v1/leases/{lease_id}", LeaseRenewal(ttl_ms=ttl_ms)), Lease)
 
     async def release(self, lease_id: str) -> None:
         """Give a lease back; one that is gone already is fine."""
-        response = await self._send("DELETE", f"/v1/leases/{lease_id}")
-        if response.status_code not in (httpx.codes.NO_CONTENT, httpx.codes.GONE, httpx.codes.NOT_FOUND):
-            _raise(response)
+        answers.released(await self._send("DELETE", f"/v1/leases/{lease_id}"))
+
+    async def force_release(self, lease_id: str, reason: str) -> None:
+        """End somebody else's lease, as an admin; one that is gone already is fine."""
+        path = f"/v1/leases/{lease_id}/force-release"
+        answers.released(await self._send("POST", path, ForcedRelease(reason=reason)))
 
     async def leases(self) -> list[Lease]:
         """Return every lease that is held now."""
-        return _parse(await self._send("GET", "/v1/leases"), LeaseList).leases
+        return answers.parse(await self._send("GET", "/v1/leases"), LeaseList).leases
+
+    async def resource(self, resource: str) -> ResourceState:
+        """Return who has a resource, and who stands in line for it."""
+        return answers.parse(await self._send("GET", f"/v1/resources/{resource}"), ResourceState)
 
     @contextlib.asynccontextmanager
-    async def hold(self, resource: str, *, holder: str, ttl_ms: int = TTL_DEFAULT_MS) -> AsyncIterator[HeldLease]:
-        """Hold a lease for as long as the block lasts, renewing it in the background; give it back at the end."""
-        asked = lease_clock()
-        request = LeaseRequest(resource=resource, holder=holder, ttl_ms=ttl_ms)
-        try:
-            lease = await self.acquire(request)
-        except BrokerAway:
-            # The lease may be ours and only the answer lost: the same request gets it, a new one would have to wait.
-            await asyncio.sleep(0.2)
-            lease = await self.acquire(request)
-        # The life is counted from before the request was sent: never longer than the broker's own count.
-        held = HeldLease(lease, asked + WORK_SHARE * ttl_ms / 1000.0)
-        held.ttl_ms = ttl_ms
-        renewal = asyncio.create_task(self._keep(held))
+    async def _hold(self, request: Q, wait: float) -> AsyncIterator[HeldLease]:
+        held = await self._obtain(request, wait)
+        holder = asyncio.current_task()
+        if holder is None:
+            raise RuntimeError("a lease is held by a task")
+        cancelling = holder.cancelling()
+        interrupted = False
+
+        def interrupt(_: asyncio.Task[None]) -> None:
+            nonlocal interrupted
+            if held.lost:
+                interrupted = True
+                holder.cancel()
+
+        watch = asyncio.create_task(self._keep(held), name=f"keep {held.resource}")
+        watch.add_done_callback(interrupt)
         try:
             yield held
+        except asyncio.CancelledError:
+            # Ours becomes LeaseLost; a cancellation that came from outside as well goes on as one.
+            if interrupted and holder.uncancel() <= cancelling:
+                raise held.loss() from None
+            raise
+        else:
+            if interrupted:  # the block has swallowed it
+                holder.uncancel()
+                raise held.loss()
         finally:
-            renewal.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await renewal
+            watch.remove_done_callback(interrupt)
+            watch.cancel()
+            await asyncio.wait({watch})
+            await self._give_back(held)
+
+    async def _obtain(self, request: Q, wait: float) -> HeldLease:
+        held = await self._ask(request, wait)
+        if held.remaining < request.ttl_ms / 2000.0:
+            # The answer was long in coming: counted from the question, little is left of the lease's life.
+            asked = lease_clock()
+            with contextlib.suppress(BrokerAway):
+                lease = await self.renew(held.lease_id, request.ttl_ms)
+                return HeldLease(lease, ttl_ms=request.ttl_ms, asked=asked)
+        return held
+
+    async def _ask(self, request: Q, wait: float) -> HeldLease:
+        asking = Asking(request, wait)
+        while True:
+            asked = lease_clock()
             try:
-                # Bounded: a service that stops can't wait for a broker that hangs; the lease then just runs out.
-                async with asyncio.timeout(RELEASE_SECONDS):
-                    await self.release(held.lease_id)
-            except (BrokerAway, TimeoutError, RuntimeError, UserError) as error:
-                self._log.warning("lease not given back", resource=resource, reason=str(error))
+                return HeldLease(await self.acquire(asking.request()), ttl_ms=request.ttl_ms, asked=asked)
+            except (LeaseHeld, BrokerAway) as error:
+                await asyncio.sleep(asking.pause_after(error))
 
     async def _keep(self, held: HeldLease) -> None:
-        interval = held.ttl_ms / 3000.0
+        """Renew until the lease is lost; then return."""
+        renewing = asyncio.create_task(self._renew_on(held))
+        try:
+            while not held.lost and not renewing.done():
+                await asyncio.wait({renewing}, timeout=min(_LOOK_SECONDS, held.remaining + 0.001))
+        finally:
+            renewing.cancel()
+            await asyncio.wait({renewing})
+        if not renewing.cancelled() and (error := renewing.exception()):
+            held.refuse(f"renewal failed: {error}")
+            self._log.error("renewal failed", resource=held.resource, exc_info=error)
+        self._log.warning("lease lost", resource=held.resource, reason=str(held.loss()))
+
+    async def _renew_on(self, held: HeldLease) -> None:
+        interval = held.ttl_ms / 1000.0 / RENEWALS
         wait = interval
-        while not held.lost:
+        while True:
             await asyncio.sleep(wait)
             asked = lease_clock()
             try:
-                await self.renew(held.lease_id, held.ttl_ms)
+                async with asyncio.timeout(interval):  # a second try needs time, too
+                    held.renewed(await self.renew(held.lease_id, held.ttl_ms), asked=asked)
+                wait = interval
             except LeaseLost as error:
-                held._lost = True
-                self._log.warning("lease lost", resource=held.resource, reason=str(error))
-            except (BrokerAway, RuntimeError, UserError) as error:
+                held.refuse(str(error))
+                return
+            except (BrokerAway, TimeoutError, RuntimeError, UserError) as error:
                 # An answer that makes no sense is as good as none: try again until the deadline says lost.
                 self._log.warning("lease not renewed", resource=held.resource, reason=str(error))
-                wait = min(interval, 0.5)
-            else:
-                held._lost = held.lost  # once lost, always lost: whoever saw it has stopped
-                held._deadline = asked + WORK_SHARE * held.ttl_ms / 1000.0
-                wait = interval
+                wait = min(interval, AGAIN_SECONDS)
 
-    async def head(self, model: str) -> ModelVersion | None:
-        """Return the model's newest committed version, or None for a model that has none."""
-        response = await self._send("GET", f"/v1/models/{model}")
-        if response.status_code == httpx.codes.NOT_FOUND:
-            return None
-        return _parse(response, ModelState).head
-
-    async def versions(self, model: str) -> list[ModelVersion]:
-        """Return every version of the model that the registry remembers, newest first."""
-        response = await self._send("GET", f"/v1/models/{model}/versions")
-        if response.status_code == httpx.codes.NOT_FOUND:
-            return []
-        return _parse(response, VersionList).versions
-
-    async def version(self, model: str, version: int) -> ModelVersion | None:
-        """Return one version of a model."""
-        response = await self._send("GET", f"/v1/models/{model}/versions/{version}")
-        if response.status_code == httpx.codes.NOT_FOUND:
-            return None
-        return _parse(response, ModelVersion)
-
-    async def commit(self, model: str, request: CommitRequest) -> ModelVersion:
-        """Move the model's head. ``CommitRefused`` if the token is stale or the head is another than expected."""
-        response = await self._send("POST", f"/v1/models/{model}/versions", request)
-        if response.status_code in (httpx.codes.PRECONDITION_FAILED, httpx.codes.CONFLICT, httpx.codes.GONE):
-            raise CommitRefused(_detail(response))
-        return _parse(response, ModelVersion)
-
-    async def _send(self, method: str, path: str, body: BaseModel | None = None) -> httpx.Response:
-        content = None if body is None else body.model_dump_json()
-        headers = {"Content-Type": "application/json"} if content is not None else None
+    async def _give_back(self, held: HeldLease) -> None:
+        if held.refused:
+            return
         try:
-            response = await self._http.request(method, path, content=content, headers=headers)
-        except httpx.TransportError as error:
-            raise BrokerAway(f"{type(error).__name__}: {error}") from error
-        if response.status_code in _AWAY:
-            raise BrokerAway(_detail(response))
-        return response
-
-
-def _detail(response: httpx.Response) -> str:
-    try:
-        body: Any = response.json()
-    except ValueError:
-        return f"HTTP {response.status_code}"
-    detail = body.get("detail") or body.get("title") if isinstance(body, dict) else None
-    return str(detail or f"HTTP {response.status_code}")
-
-
-def _raise(response: httpx.Response) -> None:
-    if response.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
-        raise UserError(
-            f"the lock broker refused us ({response.status_code}): set PTZ_BROKER_TOKEN_FILE to a valid token"
-        )
-    raise RuntimeError(
-        f"{response.request.method} {response.request.url.path}: HTTP {response.status_code}: {_detail(response)}"
-    )
-
-
-def _parse(response: httpx.Response, kind: type[R]) -> R:
-    if not response.is_success:
-        _raise(response)
-    try:
-        return kind.model_validate_json(response.content)
-    except ValidationError as error:
-        raise RuntimeError(f"{response.request.url.path}: not a {kind.__name__}: {error.errors()[0]['msg']}") from error
+            async with asyncio.timeout(RELEASE_SECONDS):
+                await self.release(held.lease_id)
+        except (BrokerAway, TimeoutError, RuntimeError, UserError) as error:
+            self._log.warning("lease not given back", resource=held.resource, reason=f"{type(error).__name__}: {error}")

@@ -11,13 +11,23 @@ import uuid
 from datetime import UTC, datetime
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from shared.actions import Action
 from shared.pose import Finite, Pose, PoseLimits
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 """Names of cameras, models and nodes: safe in keys, file names, URLs and metric labels alike."""
+
+
+def _numeral(value: object) -> object:
+    if isinstance(value, bool | str):
+        raise ValueError("Input should be a number")
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_numeral)]
+"""A whole number, as JSON means it: 3 and 3.0, but neither ``true`` nor ``"3"``, which pydantic would take as well."""
 
 
 def new_id() -> str:
@@ -107,7 +117,7 @@ class DreamBatch(Message):
     kind: Literal["dream-batch"] = "dream-batch"
     address: str
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    size: int = Field(gt=0, description="bytes")
+    size: Whole = Field(gt=0, description="bytes")
     dreams: int = Field(gt=0)
     length: int = Field(gt=0, description="steps per dream")
     camera: Name
@@ -149,7 +159,7 @@ class Checkpoint(BaseModel):
 
     address: str = Field(description="path in the model store", max_length=512)
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    size: int = Field(gt=0, description="bytes")
+    size: Whole = Field(gt=0, description="bytes")
 
     @classmethod
     def of(cls, address: str, data: bytes) -> Self:

@@ -8,25 +8,24 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import re
 import time
-import uuid
 from collections.abc import Iterable
-from datetime import datetime
-from pathlib import PurePosixPath
-from typing import Any
-
-import fsspec
-from fsspec.implementations.local import LocalFileSystem
+from dataclasses import dataclass
+from typing import Self
 
 from shared.errors import UserError
 from shared.messages import Checkpoint
+from shared.settings import ServiceSettings
+from shared.store_files import StoreAccess, StoreAway, is_part, open_files
 
-_SAFE_PART = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")
-_TEMPORARY = ".part-"
+__all__ = ["CorruptObject", "MissingObject", "ModelStore", "StoreAccess", "StoreAway", "StoredFile"]
+
+_SAFE_PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_PARTS_MOST = 8
 TEMPORARY_SECONDS = 3600.0
 """A half-written file older than this has no writer any more."""
+BYTES_MOST = 2 * 2**30
 
 
 class MissingObject(Exception):
@@ -34,114 +33,102 @@ class MissingObject(Exception):
 
 
 class CorruptObject(Exception):
-    """What the store holds is not what was written: size or SHA-256 differ."""
+    """What the store holds is not what was written, or is larger than this process takes in."""
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A whole file of the store; ``written`` in seconds since 1970, by the store's clock."""
+
+    address: str
+    size: int
+    written: float
 
 
 class ModelStore:
-    """Files by address under one root. Blocking; call it through ``asyncio.to_thread`` from services."""
+    """Files by address under one root. Blocking; call it through ``asyncio.to_thread`` from services.
 
-    def __init__(self, root: str) -> None:
-        try:
-            self._fs, path = fsspec.core.url_to_fs(root)
-        except (ValueError, ImportError) as error:
-            raise UserError(f"PTZ_MODEL_STORE {root!r}: {error}") from error
-        self._root = path.rstrip("/")
-        try:
-            self._fs.makedirs(self._root, exist_ok=True)
-        except OSError as error:
-            raise UserError(
-                f"model store {root}: {error.strerror or error}; give a writable place (PTZ_MODEL_STORE)"
-            ) from error
+    Every method may raise ``StoreAway`` where the store is no directory, and ``UserError`` where it may not be entered.
+    """
+
+    def __init__(self, root: str, access: StoreAccess | None = None, *, most_bytes: int = BYTES_MOST) -> None:
+        self._files = open_files(root, access or StoreAccess())
+        self._most_bytes = most_bytes
+
+    @classmethod
+    def from_settings(cls, settings: ServiceSettings) -> Self:
+        """Open the store that the settings name, with the credentials that they hold."""
+        access = StoreAccess(
+            endpoint=settings.model_store_endpoint,
+            access_key=settings.model_store_access_key,
+            secret_key=settings.model_store_secret_key,
+            password=settings.model_store_password,
+            private_key=settings.model_store_private_key,
+            known_hosts=settings.model_store_known_hosts,
+        )
+        return cls(settings.model_store, access, most_bytes=settings.model_store_most_bytes)
 
     def put(self, folder: str, data: bytes, suffix: str = ".safetensors") -> Checkpoint:
-        """Store ``data`` under ``folder`` by its own hash; storing the same bytes again changes nothing."""
+        """Store ``data`` under ``folder`` by its own hash. The same bytes again only make the file young again."""
         described = Checkpoint.of("x", data)
         address = f"{folder}/{described.sha256}{suffix}"
-        final = self._path(address)
-        if not self._is_there(final, described.size):
-            place = final.rpartition("/")[0]
-            temporary = f"{place}/{_TEMPORARY}{uuid.uuid4().hex}"
-            try:
-                self._fs.makedirs(place, exist_ok=True)
-                with self._fs.open(temporary, "wb") as file:
-                    file.write(data)
-                    file.flush()
-                    self._sync(file)
-                self._fs.mv(temporary, final)
-                self._sync_folder(place)
-            except OSError as error:
-                with contextlib.suppress(OSError):
-                    self._fs.rm(temporary)
-                raise UserError(f"model store: cannot write {address}: {error.strerror or error}") from error
+        path = self._path(address)
+        if len(data) > self._most_bytes:
+            raise UserError(
+                f"model store: {address} has {len(data)} bytes; raise PTZ_MODEL_STORE_MOST_BYTES to keep it"
+            )
+        # Written even if it is there: it may be damaged, or be so old that a sweep is about to take it.
+        self._files.write(path, data)
         return described.model_copy(update={"address": address})
 
     def get(self, checkpoint: Checkpoint) -> bytes:
         """Return the bytes of ``checkpoint``, verified. ``MissingObject`` or ``CorruptObject`` otherwise."""
         path = self._path(checkpoint.address)
+        if checkpoint.size > self._most_bytes:
+            raise CorruptObject(f"{checkpoint.address}: larger than PTZ_MODEL_STORE_MOST_BYTES, {self._most_bytes}")
         try:
-            if self._fs.size(path) != checkpoint.size:
+            if self._files.size(path) != checkpoint.size:
                 raise CorruptObject(f"{checkpoint.address}: size is not {checkpoint.size} bytes")
-            data: bytes = self._fs.cat_file(path)
-        except FileNotFoundError as error:
+            data = b"".join(self._files.read(path, checkpoint.size))
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise MissingObject(checkpoint.address) from error
         if hashlib.sha256(data).hexdigest() != checkpoint.sha256:
             raise CorruptObject(f"{checkpoint.address}: SHA-256 differs")
         return data
 
-    def keep_newest(self, folder: str, count: int, *, keep: Iterable[str] = ()) -> int:
-        """Delete the oldest files of ``folder`` beyond ``count``, sparing those in ``keep``; returns how many went."""
-        spared = {self._path(address) for address in keep}
-        try:
-            entries: list[dict[str, Any]] = self._fs.ls(self._path(folder), detail=True)
-        except FileNotFoundError:
-            return 0
-        files = [(_written(entry), str(entry["name"])) for entry in entries if entry["type"] == "file"]
-        whole = sorted(item for item in files if not _is_temporary(item[1]))
-        # Half-written files of writers that died; a young one may still be under way.
-        dead = [item for item in files if _is_temporary(item[1]) and item[0] < time.time() - TEMPORARY_SECONDS]
-        self._remove(dead)
-        return self._remove([item for item in whole[: max(0, len(whole) - count)] if item[1] not in spared])
+    def files(self, folder: str) -> list[StoredFile]:
+        """Return the whole files of ``folder``, oldest first."""
+        found = (item for item in self._files.listing(self._path(folder)) if not is_part(item.path))
+        start = len(self._files.root) + 1
+        files = [StoredFile(item.path[start:], item.size, item.written) for item in found]
+        return sorted(files, key=lambda file: (file.written, file.address))
 
-    def _remove(self, files: Iterable[tuple[float, str]]) -> int:
+    def remove(self, addresses: Iterable[str]) -> int:
+        """Delete files; returns how many went. One that is gone already is fine."""
         gone = 0
-        for _, name in files:
+        for address in addresses:
             with contextlib.suppress(FileNotFoundError):
-                self._fs.rm(name)
+                self._files.remove(self._path(address))
                 gone += 1
         return gone
 
-    def _is_there(self, path: str, size: int) -> bool:
-        try:
-            return bool(self._fs.size(path) == size)
-        except OSError:
-            return False
+    def drop_unfinished(self, folder: str) -> None:
+        """Clear away what writers that died have left half-written; young ones may still be under way."""
+        path, before = self._path(folder), time.time() - TEMPORARY_SECONDS
+        for item in self._files.listing(path):
+            if is_part(item.path) and item.written < before:
+                with contextlib.suppress(FileNotFoundError):
+                    self._files.remove(item.path)
+        self._files.drop_unfinished(path, before)
 
-    def _sync(self, file: Any) -> None:
-        # Only a local file has a descriptor to sync; remote stores acknowledge when they have it.
-        if isinstance(self._fs, LocalFileSystem):
-            os.fsync(file.fileno())
-
-    def _sync_folder(self, path: str) -> None:
-        """Make the new name outlive a power cut, too: the registry will point to it."""
-        if isinstance(self._fs, LocalFileSystem):
-            descriptor = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+    def keep_newest(self, folder: str, count: int, *, keep: Iterable[str] = ()) -> int:
+        """Delete the oldest files of ``folder`` beyond ``count``, sparing those in ``keep``; returns how many went."""
+        self.drop_unfinished(folder)
+        spared, whole = set(keep), self.files(folder)
+        return self.remove(file.address for file in whole[: max(0, len(whole) - count)] if file.address not in spared)
 
     def _path(self, address: str) -> str:
-        parts = PurePosixPath(address).parts
-        if not parts or not all(_SAFE_PART.match(part) for part in parts):
+        parts = address.split("/")
+        if len(parts) > _PARTS_MOST or not all(_SAFE_PART.fullmatch(part) for part in parts):
             raise ValueError(f"unsafe address in the model store: {address!r}")
-        return "/".join((self._root, *parts))
-
-
-def _written(entry: dict[str, Any]) -> float:
-    """Seconds since 1970 when a file was written; stores name and type it differently."""
-    when = entry.get("mtime") or entry.get("LastModified") or entry.get("created") or 0.0
-    return when.timestamp() if isinstance(when, datetime) else float(when)
-
-
-def _is_temporary(name: str) -> bool:
-    return name.rpartition("/")[2].startswith(_TEMPORARY)
+        return f"{self._files.root}/{address}"

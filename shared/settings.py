@@ -81,7 +81,23 @@ class ServiceSettings(BaseSettings):
     redis_password: SecretStr | None = Field(default=None, description="password of that Redis")
     broker_url: str = Field(default="http://127.0.0.1:8700", description="address of the lock broker")
     broker_token: SecretStr | None = Field(default=None, description="bearer token of the lock broker")
-    model_store: str = Field(default="runs/model-store", description="directory or fsspec URL of the model store")
+    broker_ca_file: Path | None = Field(default=None, description="certificates to believe an https:// broker by")
+    broker_client_certificate_file: Path | None = Field(
+        default=None, description="certificate to show a broker that asks for one"
+    )
+    broker_client_key_file: Path | None = Field(default=None, description="its key, where it is a file of its own")
+    model_store: str = Field(
+        default="runs/model-store", description="a directory, s3://BUCKET/FOLDER or sftp://USER@HOST/FOLDER"
+    )
+    model_store_endpoint: str | None = Field(default=None, description="URL of an S3 server that is not Amazon's")
+    model_store_access_key: SecretStr | None = Field(default=None, description="access key of the S3 server")
+    model_store_secret_key: SecretStr | None = Field(default=None, description="secret key of the S3 server")
+    model_store_password: SecretStr | None = Field(default=None, description="password of the SFTP server")
+    model_store_private_key: SecretStr | None = Field(default=None, description="private key for the SFTP server")
+    model_store_known_hosts: Path | None = Field(
+        default=None, description="file with the SFTP server's host key; ~/.ssh/known_hosts where not given"
+    )
+    model_store_most_bytes: int = Field(default=2 * 2**30, ge=1024, description="largest file written or read, bytes")
 
     admin_host: str = Field(default="0.0.0.0", description="where /healthz, /readyz and /metrics listen")  # noqa: S104
     admin_port: int = Field(default=9100, ge=0, le=65535, description="0 takes a free port")

@@ -147,7 +147,7 @@ class Consumer(Generic[M]):
                 raise
             await self.create_group()
             return []
-        except REDIS_AWAY:
+        except (*REDIS_AWAY, asyncio.CancelledError):
             # The server may have handed out entries whose reply was lost: they are pending under our name.
             self._own_from = "0-0"
             raise

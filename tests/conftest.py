@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -23,12 +24,17 @@ PANORAMAS = Path(__file__).resolve().parents[2] / "shared" / "panoramas"
 class RedisServer:
     """A real server that tests may kill, freeze and start again."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(
+        self, directory: Path, *, binary: str | None = None, environment: Mapping[str, str] | None = None
+    ) -> None:
         self.directory, self.url = directory, redis_url(directory)
+        self.binary, self.environment = binary, {**os.environ, **(environment or {})}
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        self.process = subprocess.Popen(redis_child(self.directory).command, stdout=subprocess.DEVNULL)
+        command = redis_child(self.directory).command
+        command = [self.binary or command[0], *command[1:]]
+        self.process = subprocess.Popen(command, env=self.environment, stdout=subprocess.DEVNULL)
         asyncio.run(wait_until_up(self.directory))
 
     def kill(self, signum: int = signal.SIGKILL) -> None:

@@ -87,13 +87,17 @@ class Progress:
     def card(self, settings: ServiceSettings, head: ModelVersion | None) -> dict[str, Any]:
         """Describe the weights as they are now: lineage, data, losses. Errors are means over views since the last."""
         fresh = len(self._errors)
+        error = sum(self._errors) / fresh if fresh else None
+        copy_last = sum(self._copy_last) / fresh if fresh else None
         return {
             "parents": [f"{head.model}@{head.version}"] if head else [],
             "camera": settings.camera,
             "views_seen": self.views_seen,
             "fresh_views": fresh,
-            "one_step_error": sum(self._errors) / fresh if fresh else None,
-            "copy_last_error": sum(self._copy_last) / fresh if fresh else None,
+            "one_step_error": error,
+            "copy_last_error": copy_last,
+            # Comparable between versions, as the errors, in each one's own embedding space, are not.
+            "error_ratio": error / copy_last if error is not None and copy_last else None,
             "training_steps": self._steps_before + self.steps,
             "losses": dict(self._losses),
             "action_table": DEFAULT_ACTIONS.digest,

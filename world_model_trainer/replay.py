@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -21,6 +23,8 @@ class Replay:
         self._images = np.zeros((capacity, 3, image_size, image_size), np.uint8)
         self._poses = np.zeros((capacity, 3), np.float32)
         self._actions = np.zeros((capacity, 3), np.float32)
+        self._captured = np.zeros(capacity, np.float64)
+        """Seconds since 1970."""
         self._linked = np.zeros(capacity, bool)
         """Whether the slot's view was reached by one action from the view in the slot before it."""
         self._slot_of: dict[str, int] = {}
@@ -44,6 +48,7 @@ class Replay:
         self._forget(slot)
         self._images[slot] = image
         self._poses[slot] = view.pose.as_tuple()
+        self._captured[slot] = view.captured_at.timestamp()
         if view.action is not None:
             self._actions[slot] = (view.action.pan, view.action.tilt, view.action.zoom)
         self._linked[slot] = follows
@@ -51,6 +56,13 @@ class Replay:
         self._next = (slot + 1) % self.capacity
         self.added += 1
         return before if follows else None
+
+    def span(self) -> tuple[datetime, datetime] | None:
+        """Return when the oldest and the newest view were captured; None while there is none."""
+        if not len(self):
+            return None
+        times = self._captured[: len(self)]
+        return datetime.fromtimestamp(times.min(), UTC), datetime.fromtimestamp(times.max(), UTC)
 
     def trajectories(self, ends: npt.NDArray[np.intp], length: int) -> Trajectories:
         """Return the trajectories of ``length`` moves that end in these slots."""

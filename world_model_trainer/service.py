@@ -15,12 +15,15 @@ import numpy as np
 import torch
 
 from shared.broker_client import BrokerAway, BrokerClient, CommitRefused, HeldLease, LeaseHeld, LeaseLost
-from shared.leases import CommitRequest, ModelVersion
-from shared.messages import StreamName, Surprise, TrainingProgress, View
-from shared.model_store import CorruptObject, MissingObject, ModelStore
+from shared.leases import CommitRequest, ModelVersion, Parent
+from shared.lineage import TrainingRun
+from shared.messages import Checkpoint, StreamName, Surprise, TrainingProgress, View
+from shared.model_store import CorruptObject, MissingObject, ModelStore, StoreAway
 from shared.redis_client import REDIS_AWAY, RedisClients
+from shared.retention import Keep, sweep
 from shared.service import Service
 from shared.streams import Consumer, Received, look_back, publish
+from shared.whole import whole
 from shared.world_model import (
     WorldModel,
     WorldModelConfig,
@@ -51,10 +54,14 @@ class WorldModelTrainer(Service[TrainerSettings]):
         self._generator = seed_everything(settings.seed)
         self._device = pick_device(settings.device)
         self._config = TrainingConfig()
-        self._store = ModelStore(settings.model_store)
+        self._store = ModelStore.from_settings(settings)
         self._broker = BrokerClient(settings)
         self._replay = Replay(settings.replay_views, settings.image_size)
         self._progress = Progress(self.metrics)
+        self._keep = Keep(last=settings.keep_last, best=settings.keep_best, metric="error_ratio")
+        self._run = TrainingRun(settings.world_model, None)
+        self._steered_by = 0
+        """The newest version of the agent that moved the camera to a view; 0 for none."""
         self._unsent: deque[Surprise] = deque(maxlen=SURPRISE_LENGTH)
         """Measured while Redis was away: a view is measured only once, so its surprise must not get lost."""
         self._consumer_name = f"{self.name}-{settings.node}"
@@ -87,7 +94,7 @@ class WorldModelTrainer(Service[TrainerSettings]):
     async def _work_under_lease(self, consumer: Consumer[View], clients: RedisClients) -> None:
         resource = f"world-model/{self.settings.world_model}"
         try:
-            async with self._broker.hold(
+            async with self._broker.lease(
                 resource, holder=self._consumer_name, ttl_ms=self.settings.lease_ttl_ms
             ) as lease:
                 self.set_ready("lease")
@@ -95,6 +102,9 @@ class WorldModelTrainer(Service[TrainerSettings]):
                 await self._train_under(lease, consumer, clients)
         except (LeaseHeld, BrokerAway) as error:
             self.set_ready("lease", f"{resource}: {error}")
+            await self.pause(1.0)
+        except StoreAway as error:
+            self.set_ready("model-store", str(error))
             await self.pause(1.0)
         except LeaseLost as error:
             self.log.warning("lease lost; starting again from the head", reason=str(error))
@@ -104,15 +114,19 @@ class WorldModelTrainer(Service[TrainerSettings]):
     async def _train_under(self, lease: HeldLease, consumer: Consumer[View], clients: RedisClients) -> None:
         head = await self._broker.head(self.settings.world_model)
         trainer = await asyncio.to_thread(self._trainer_from, head)
+        self.set_ready("model-store")
+        self._run = TrainingRun(self.settings.world_model, head)
+        if span := self._replay.span():
+            self._run.took(self.settings.camera, *span, len(self._replay))
         last_commit = time.monotonic()
         while not self.stopping.is_set():
             lease.check()
-            busy = await self._learn_for_a_while(trainer)
-            await self._take_views(trainer, consumer, clients, block_ms=1 if busy else 500)
+            busy = await whole(self._learn_for_a_while(trainer))
+            await whole(self._take_views(trainer, consumer, clients, block_ms=1 if busy else 500))
             if time.monotonic() - last_commit >= self.settings.commit_seconds and self._progress.worth_a_commit:
                 head = await self._commit(trainer, lease, head)
                 last_commit = time.monotonic()
-        if self._progress.worth_a_commit and not lease.lost:
+        if self._progress.worth_a_commit:
             await self._commit(trainer, lease, head)
 
     def _trainer_from(self, head: ModelVersion | None) -> Trainer:
@@ -197,6 +211,10 @@ class WorldModelTrainer(Service[TrainerSettings]):
                 self._progress.rejected.inc()
                 self.log.warning("view cannot be used", view=item.message.id, reason=str(error))
                 continue
+            if item.message.id not in self._replay:
+                self._run.took(item.message.camera, item.message.captured_at, item.message.captured_at, 1)
+            if item.message.policy == "agent":
+                self._steered_by = max(self._steered_by, item.message.policy_version or 0)
             before = self._replay.add(item.message, image)
             if before is not None:
                 fresh.append((item.message, (before + 1) % self._replay.capacity))
@@ -222,13 +240,15 @@ class WorldModelTrainer(Service[TrainerSettings]):
         card = self._progress.card(self.settings, head)
         folder = f"world-models/{self.settings.world_model}"
         data = await asyncio.to_thread(save_checkpoint, trainer.model, card)
-        checkpoint = await asyncio.to_thread(self._store.put, folder, data)
+        checkpoint = await self._put(folder, data, lease)
+        pilots = [Parent(model=self.settings.agent, version=self._steered_by)] if self._steered_by else []
         request = CommitRequest(
             lease_id=lease.lease_id,
             token=lease.token,
             expected_head=head.version if head else 0,
             checkpoint=checkpoint,
             card=card,
+            lineage=self._run.lineage(Parent(model=head.model, version=head.version) if head else None, *pilots),
         )
         while True:
             lease.check()
@@ -238,8 +258,7 @@ class WorldModelTrainer(Service[TrainerSettings]):
             except BrokerAway as error:
                 # The request carries its id: asking again cannot commit twice.
                 self.set_ready("broker", str(error))
-                if await self.pause(0.5) and lease.lost:
-                    raise LeaseLost(str(error)) from error
+                await asyncio.sleep(0.5)  # also while stopping: until it is committed or the lease is lost
         self.set_ready("broker")
         self._progress.committed(committed)
         self.log.info(
@@ -248,7 +267,28 @@ class WorldModelTrainer(Service[TrainerSettings]):
             one_step_error=card["one_step_error"],
             copy_last_error=card["copy_last_error"],
         )
-        await asyncio.to_thread(
-            self._store.keep_newest, folder, self.settings.keep_checkpoints, keep=[checkpoint.address]
-        )
+        await self._sweep(folder)
         return committed
+
+    async def _put(self, folder: str, data: bytes, lease: HeldLease) -> Checkpoint:
+        """Store the weights, waiting through the store's absences; ``StoreAway`` when told to stop meanwhile."""
+        while True:
+            lease.check()
+            try:
+                checkpoint = await asyncio.to_thread(self._store.put, folder, data)
+            except StoreAway as error:
+                self.set_ready("model-store", str(error))
+                if await self.pause(1.0):
+                    raise
+            else:
+                self.set_ready("model-store")
+                return checkpoint
+
+    async def _sweep(self, folder: str) -> None:
+        try:
+            gone = await sweep(self._store, folder, self._broker, self.settings.world_model, self._keep)
+        except (BrokerAway, StoreAway) as error:
+            self.log.warning("old versions not deleted; after the next commit, then", reason=str(error))
+        else:
+            if gone:
+                self.log.info("old versions deleted", files=gone)

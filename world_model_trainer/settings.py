@@ -18,5 +18,6 @@ class TrainerSettings(ServiceSettings):
     replay_ratio: float = Field(
         default=128.0, gt=0.0, description="views trained on per view that came in: idle rather than learn few by heart"
     )
-    keep_checkpoints: int = Field(default=20, ge=2, description="newest checkpoints kept in the model store")
+    keep_last: int = Field(default=20, ge=1, description="newest versions kept in the model store")
+    keep_best: int = Field(default=1, ge=0, description="versions with the lowest error ratio kept besides")
     image_size: int = Field(default=64, ge=16, le=512, multiple_of=16, description="side of the views, pixels")

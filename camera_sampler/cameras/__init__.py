@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-from camera_sampler.cameras.axis import AxisCamera
 from camera_sampler.cameras.base import ERROR_KINDS, Camera, CameraError, Snapshot
-from camera_sampler.cameras.hanwha import HanwhaCamera
-from camera_sampler.cameras.rtsp import StreamSnapshots
-from camera_sampler.cameras.simulated import Sensor, SimulatedCamera, fast_clock
-from camera_sampler.cameras.stored import open_stored
 from camera_sampler.settings import SamplerSettings
-from camera_sampler.simulation.motion import Speeds
-from camera_sampler.simulation.scenes import open_scene
 from shared.errors import UserError
 
 __all__ = ["ERROR_KINDS", "Camera", "CameraError", "Snapshot", "open_camera"]
@@ -19,14 +12,23 @@ __all__ = ["ERROR_KINDS", "Camera", "CameraError", "Snapshot", "open_camera"]
 def open_camera(settings: SamplerSettings) -> Camera:
     """Return the camera that the settings name. ``UserError`` where they can't be met. Blocking, for seconds."""
     camera = _of_its_kind(settings)
-    return StreamSnapshots(camera, settings.stream_access) if settings.snapshot_url else camera
+    if not settings.snapshot_url:
+        return camera
+    from camera_sampler.cameras.rtsp import StreamSnapshots
+
+    return StreamSnapshots(camera, settings.stream_access)
 
 
 def _of_its_kind(settings: SamplerSettings) -> Camera:
-    # A brand is another branch here and another value of ``camera_kind``.
+    # A brand is another branch here and another value of ``camera_kind``. Each imports what it needs and no more: the
+    # simulation and the drivers would cost each other's users 10 to 20 MB.
     if settings.camera_kind == "hanwha":
+        from camera_sampler.cameras.hanwha import HanwhaCamera
+
         return HanwhaCamera(settings.access, settings.settled_limits)
     if settings.camera_kind == "axis":
+        from camera_sampler.cameras.axis import AxisCamera
+
         return AxisCamera(
             settings.access,
             settings.settled_limits,
@@ -36,7 +38,17 @@ def _of_its_kind(settings: SamplerSettings) -> Camera:
     if settings.camera_kind == "onvif":
         return _open_onvif(settings)
     if settings.camera_kind == "stored" and settings.stored_images is not None:
+        from camera_sampler.cameras.stored import open_stored
+
         return open_stored(settings.stored_images, settings)
+    return _simulated(settings)
+
+
+def _simulated(settings: SamplerSettings) -> Camera:
+    from camera_sampler.cameras.simulated import Sensor, SimulatedCamera, fast_clock
+    from camera_sampler.simulation.motion import Speeds
+    from camera_sampler.simulation.scenes import open_scene
+
     return SimulatedCamera(
         open_scene(settings.panorama, seed=settings.seed, day_seconds=settings.day_seconds),
         Sensor(settings.snapshot_width, settings.snapshot_height),

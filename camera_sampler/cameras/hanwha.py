@@ -20,6 +20,7 @@ from shared.pose import Pose, PoseLimits
 _CONTROL = "/stw-cgi/ptzcontrol.cgi?msubmenu={}&action={}&{}"
 _QUERY = _CONTROL.format("query", "view", "Query=Pan,Tilt,Zoom")
 _SNAPSHOT = "/stw-cgi/video.cgi?msubmenu=snapshot&action=view"
+_DEVICE = "/stw-cgi/system.cgi?msubmenu=deviceinfo&action=view"
 _RANGES = "/stw-cgi/attributes.cgi/cgis"
 _RANGES_BYTES = 8 << 20
 _NOT_READY = 614
@@ -79,6 +80,14 @@ class HanwhaCamera:
             self._refuse(answer)
             raise CameraError(f"words instead of a snapshot: {self._http.excerpt(answer.text)}", "unparsable")
         return Snapshot(answer.body, taken_at)
+
+    async def device(self) -> dict[str, str]:
+        """Return ``model`` and ``firmware``, as far as the camera tells them. May raise ``CameraError``."""
+        answer = await self._http.get(_DEVICE)
+        self._refuse(answer)
+        told = key_values(answer.text)
+        names = {"model": "model", "firmware": "firmwareversion"}
+        return {name: told[key] for name, key in names.items() if told.get(key)}
 
     async def aclose(self) -> None:
         """See ``Camera.aclose``."""

@@ -30,8 +30,8 @@ def number_range(low: str, high: str) -> tuple[float, float]:
 
 def in_limits(pan: float, tilt: float, zoom: float) -> Pose:
     """Return a pose that a camera told. ``CameraError`` where no camera can look."""
-    # A head that wobbles at its stop reads a little beyond it.
-    if not (abs(pan) <= 720.0 and abs(tilt) <= 91.0 and zoom >= 1.0):
+    # A head reads a little beyond its stop; an Axis in the field has told a tilt of -92.39.
+    if not (abs(pan) <= 720.0 and abs(tilt) <= 95.0 and zoom >= 1.0):
         raise CameraError(f"no camera looks at pan {pan:g}, tilt {tilt:g}, zoom {zoom:g}", "unparsable")
     return Pose(pan=pan, tilt=min(max(tilt, -90.0), 90.0), zoom=zoom)
 

@@ -107,3 +107,6 @@ def register_environment() -> None:
             entry_point="camera_sampler.simulation.environment:PanoramaPTZ",
             max_episode_steps=EPISODE_STEPS,
         )
+
+
+register_environment()

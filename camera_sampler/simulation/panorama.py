@@ -53,7 +53,6 @@ class Panorama:
         height, width, channels = image.shape
         if channels == 3:
             image = np.concatenate([image, np.zeros((height, width, 1), np.uint8)], axis=2)
-        self.image: UInt8Array = image[..., :3]
         self.levels = [_pack(image)]
         # RGBX, not RGBA: Pillow would weigh the colours of RGBA by the fourth byte.
         picture = Image.frombytes("RGBX", (width, height), np.ascontiguousarray(image).tobytes())
@@ -61,6 +60,13 @@ class Panorama:
         while picture.width > _COARSEST_WIDTH and picture.width % 2 == picture.height % 2 == 0:
             picture = picture.reduce(2)
             self.levels.append(_pack(np.asarray(picture)))
+
+    @property
+    def image(self) -> UInt8Array:
+        """The picture itself, uint8 [H, W, 3]: a window on the finest level, which holds its only copy."""
+        finest = self.levels[0]
+        rows = finest.packed[: finest.height * finest.stride].view(np.uint8)
+        return rows.reshape(finest.height, finest.stride, 4)[:, : finest.width, :3]
 
     @classmethod
     def load(cls, path: Path) -> Panorama:
@@ -105,9 +111,12 @@ def _reduced(picture: Image.Image) -> Image.Image:
 
 def _pack(image: UInt8Array) -> Level:
     height, width, _ = image.shape
-    channels = image.astype(np.uint32)
-    pixels = channels[..., 0] | channels[..., 1] << 8 | channels[..., 2] << 16 | channels[..., 3] << 24
-    pixels = np.pad(pixels, ((0, 0), (0, 1)), mode="wrap")
-    packed = np.pad(pixels, ((0, 1), (0, 0)), mode="edge").reshape(-1)
-    # One pixel more: the last row's right neighbour below is read (with weight zero) at the very end.
-    return Level(width, height, np.append(packed, packed[-1:]))
+    stride = width + 1
+    # One pixel more than the rows: the last row's right neighbour below is read (with weight zero) at the very end.
+    packed = np.empty((height + 1) * stride + 1, np.uint32)
+    rows = packed[:-1].reshape(height + 1, stride)
+    rows[:height, :width] = np.ascontiguousarray(image).view("<u4")[..., 0]
+    rows[:height, width] = rows[:height, 0]
+    rows[height] = rows[height - 1]
+    packed[-1] = packed[-2]
+    return Level(width, height, packed)

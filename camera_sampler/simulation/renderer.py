@@ -18,8 +18,8 @@ from shared.pose import Pose
 FIELD_OF_VIEW = 60.0
 """Horizontal field of view in degrees at zoom 1."""
 BLOCK_PIXELS = 4096
-_RAYS_PIXELS = 2_000_000
-"""Pixels of cached rays: 8 MB."""
+_RAYS_PIXELS = 1_000_000
+"""Pixels of cached rays: 4 MB."""
 _LANES = np.uint32(0x00FF00FF)
 _HALF = np.uint32(0x00800080)
 _EIGHT = np.uint32(8)

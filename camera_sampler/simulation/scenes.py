@@ -15,6 +15,7 @@ from camera_sampler.simulation.movers import moving_objects
 from camera_sampler.simulation.panorama import Panorama
 from camera_sampler.simulation.planting import PANORAMA_WIDTH, paint_panorama
 from camera_sampler.simulation.renderer import Renderer
+from shared.memory import return_freed_memory
 from shared.pose import Pose
 
 DAY_SECONDS = 3600.0
@@ -77,7 +78,9 @@ class GeneratedScene:
 @lru_cache(maxsize=2)
 def _painted(seed: int, width: int) -> Panorama:
     # Painting takes seconds, and environments of one process often share a scene.
-    return Panorama(paint_panorama(seed, width))
+    panorama = Panorama(paint_panorama(seed, width))
+    return_freed_memory()
+    return panorama
 
 
 def _scaled(image: UInt8Array, width: int) -> UInt8Array:

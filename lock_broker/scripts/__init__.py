@@ -2,11 +2,37 @@
 
 from __future__ import annotations
 
-from lock_broker.scripts.acquire import acquire
-from lock_broker.scripts.commit import CommitReply, commit
-from lock_broker.scripts.observe import observe
-from lock_broker.scripts.release import release
+from lock_broker.scripts.acquire import Asking, Order, acquire, withdraw
+from lock_broker.scripts.archive import Reply, archive, restore
+from lock_broker.scripts.beat import beat
+from lock_broker.scripts.commit import Claim, CommitReply, commit
+from lock_broker.scripts.line import Clock, Line
+from lock_broker.scripts.observe import Seen, observe
+from lock_broker.scripts.pin import pin
+from lock_broker.scripts.release import force, release
 from lock_broker.scripts.renew import renew
-from lock_broker.scripts.script import Clock, LeaseReply
+from lock_broker.scripts.script import Busy, LeaseReply
 
-__all__ = ["Clock", "CommitReply", "LeaseReply", "acquire", "commit", "observe", "release", "renew"]
+__all__ = [
+    "Asking",
+    "Busy",
+    "Claim",
+    "Clock",
+    "CommitReply",
+    "LeaseReply",
+    "Line",
+    "Order",
+    "Reply",
+    "Seen",
+    "acquire",
+    "archive",
+    "beat",
+    "commit",
+    "force",
+    "observe",
+    "pin",
+    "release",
+    "renew",
+    "restore",
+    "withdraw",
+]

@@ -1,24 +1,48 @@
-"""Ask for a lease."""
+"""Ask for a lease, or give up asking."""
 
 from __future__ import annotations
 
-from redis.asyncio import Redis
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 from lock_broker import keys
-from lock_broker.scripts.script import Clock, LeaseReply, Script
+from lock_broker.scripts.line import Line
+from lock_broker.scripts.script import LeaseReply, Script
+from shared.leases import Mode
 
-_SCRIPT = Script("acquire")
+Order = Literal["as-given", "least-recently-trained", "round-robin"]
+_ACQUIRE, _WITHDRAW = Script("acquire"), Script("withdraw")
 
 
-async def acquire(
-    redis: Redis, clock: Clock, resource: str, *, request_id: str, holder: str, ttl_ms: int, most_resources: int
-) -> LeaseReply:
-    """Grant the lease of ``resource`` if it is free.
+@dataclass(frozen=True)
+class Asking:
+    """Somebody asks for the lease of one of some resources."""
 
-    Outcomes: ``granted``; ``same``, this request has it already; ``held`` by the holder in the reply; ``ended``, this
-    request had it and gave it back; ``full``, too many resources.
+    resources: Sequence[str]
+    request_id: str
+    holder: str
+    principal: str
+    mode: Mode
+    ttl_ms: int
+    order: Order = "as-given"
+
+
+async def acquire(line: Line, asking: Asking, *, wait: bool, most_resources: int) -> LeaseReply:
+    """Grant the lease of the first resource that is free. If none is and ``wait``, stand in line for all of them.
+
+    A place in line lasts 3 s from when it was last asked for; asking without ``wait`` gives it up.
+    Outcomes: ``granted``; ``same``, this request has it already; ``held``, see ``busy`` and ``queued``; ``ended``, this
+    request had it, see ``how``; ``foreign``, the request is another principal's; ``other``, it asked for the other
+    mode; ``full``, too many resources.
     """
-    places = [keys.lease_key(resource), keys.fence_key(resource), keys.RESOURCES, keys.EVENTS]
-    arguments: list[str | int] = [clock.now_ms(), clock.boot, resource, request_id, holder, ttl_ms]
-    arguments += [keys.LeaseId.prefix(resource), keys.LeaseId.nonce(request_id), most_resources]
-    return LeaseReply.of(await _SCRIPT(redis, places, arguments))
+    arguments: list[str | int] = [asking.request_id, keys.LeaseId.nonce(asking.request_id)]
+    arguments += [asking.holder, asking.principal, asking.ttl_ms, asking.mode, int(wait)]
+    arguments += [most_resources, asking.order, *asking.resources]
+    places = [keys.RESOURCES, keys.ORDER, keys.CURSORS, *keys.pairs(asking.resources)]
+    return LeaseReply.of(await _ACQUIRE(line, places, arguments))
+
+
+async def withdraw(line: Line, resources: Iterable[str], request_id: str) -> None:
+    """Give up a request's places in line."""
+    await _WITHDRAW(line, keys.pairs(resources), [request_id])

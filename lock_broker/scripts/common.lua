@@ -1,60 +1,148 @@
--- Shared by all scripts. A resource has one record, a hash: that of its newest lease, live or ended.
+-- Before every script. A resource is one JSON document: its live leases, the newest of those that ended, and who waits.
 -- Times are milliseconds of the broker host's boot clock, given by the caller: the server's own clock may jump.
+--
+-- Every script is called with KEYS: host, events, live, then its own, and with ARGV: now, boot, run, then its own.
 
+local HOST, EVENTS, LIVE = KEYS[1], KEYS[2], KEYS[3]
+local NOW, BOOT, EPOCH = tonumber(ARGV[1]), ARGV[2], ARGV[2] .. ':' .. ARGV[3]
+
+local FREE = '{lk}:free'
 local EVENTS_LENGTH = 100000
--- Added to a fence when the host has rebooted: a power cut may have lost the last second of the log, with a token in it.
-local REBOOT_GAP = 1000
+local TOMBSTONES, READERS, TICKETS = 32, 64, 256
+local TICKET_MS = 3000
+-- Added to a fence in a new epoch: a power cut may have lost the last second of the log, with tokens in it.
+local GAP = 1000
+
+-- One host's brokers at a time: the clocks of two are not comparable.
+local host = redis.call('HMGET', HOST, 'boot', 'epoch', 'epochs')
+if host[1] and host[1] ~= BOOT then
+  return '{"outcome":"standby"}'
+end
+if host[2] ~= EPOCH then
+  host[3] = redis.call('HINCRBY', HOST, 'epochs', 1)
+  redis.call('HSET', HOST, 'boot', BOOT, 'epoch', EPOCH)
+end
+-- A resource whose very first lease the log has lost begins here.
+local FLOOR = (tonumber(host[3]) - 1) * GAP
 
 local function whole(number)
   return string.format('%d', number)
 end
 
-local function note(events, event, record)
-  redis.call('XADD', events, 'MAXLEN', '~', EVENTS_LENGTH, '*', 'event', event, 'lease', record.lease,
-    'holder', record.holder, 'token', record.token)
+-- Write a line of the audit stream. ``lease`` has lease, holder, principal and token.
+local function note(event, resource, lease, detail)
+  redis.call('XADD', EVENTS, 'MAXLEN', '~', EVENTS_LENGTH, '*', 'event', event, 'resource', resource,
+    'lease', lease.lease, 'holder', lease.holder, 'principal', lease.principal, 'token', whole(lease.token),
+    'detail', detail or '')
 end
 
-local function read(key)
-  local flat = redis.call('HGETALL', key)
-  if #flat == 0 then
-    return nil
+-- Return the place of the first element whose ``field`` is ``value``, or nil.
+local function find(list, field, value)
+  for place, element in ipairs(list) do
+    if element[field] == value then
+      return place
+    end
   end
-  local record = {}
-  for i = 1, #flat, 2 do
-    record[flat[i]] = flat[i + 1]
-  end
-  return record
+  return nil
 end
 
--- Bring a resource's record up to now. Returns it, and 1 if its lease is seen here for the first time to have run out.
-local function settle(key, fence, events, now, boot)
-  local record = read(key)
-  if not record then
+-- Say whether whoever stands at ``place`` of the queue may have a lease now. Who comes first goes first; readers go
+-- together, but none passes a writer who came before.
+local function may_go(document, mode, place)
+  if mode == 'exclusive' then
+    return place == 1 and #document.leases == 0
+  end
+  for before = 1, place - 1 do
+    if document.queue[before].mode == 'exclusive' then
+      return false
+    end
+  end
+  return not find(document.leases, 'mode', 'exclusive') and #document.leases < READERS
+end
+
+-- Write a document back, and wake those who may go now.
+local function save(key, document)
+  redis.call('SET', key, cjson.encode(document))
+  local busy = #document.leases + #document.queue > 0
+  redis.call(busy and 'SADD' or 'SREM', LIVE, document.resource)
+  for place, ticket in ipairs(document.queue) do
+    if not may_go(document, ticket.mode, place) then
+      break
+    end
+    redis.call('PUBLISH', FREE, ticket.request)
+  end
+end
+
+-- Move the live lease at ``place`` to the ended ones.
+local function bury(document, place, how)
+  local lease = table.remove(document.leases, place)
+  table.insert(document.ended, 1, {lease = lease.lease, request = lease.request, token = lease.token, how = how})
+  document.ended[TOMBSTONES + 1] = nil
+  return lease
+end
+
+-- Nobody knows how long the host or the server was away: everything starts its full life again, never a shorter one.
+local function rebase(document, fence)
+  redis.call('INCRBY', fence, GAP)
+  document.epoch = EPOCH
+  for _, lease in ipairs(document.leases) do
+    lease.expires = NOW + lease.ttl
+    note('rebased', document.resource, lease)
+  end
+  for _, ticket in ipairs(document.queue) do
+    ticket.dies = NOW + TICKET_MS
+  end
+end
+
+-- Return a resource's document, brought up to now, or nil; and how many leases are seen here to have run out.
+local function load(key, fence)
+  local text = redis.call('GET', key)
+  if not text then
     return nil, 0
   end
-  if record.boot ~= boot then
-    -- Nobody knows how long the host was away: a live lease starts its full life again, never a shorter one.
-    redis.call('INCRBY', fence, REBOOT_GAP)
-    record.boot = boot
-    if record.state == 'live' then
-      record.expires = whole(now + tonumber(record.ttl))
-      note(events, 'rebased', record)
+  local document = cjson.decode(text)
+  local changed, lost = document.epoch ~= EPOCH, 0
+  if changed then
+    rebase(document, fence)
+  end
+  for place = #document.leases, 1, -1 do
+    if document.leases[place].expires <= NOW then
+      note('expired', document.resource, bury(document, place, 'expired'))
+      lost = lost + 1
     end
-    redis.call('HSET', key, 'boot', boot, 'expires', record.expires)
   end
-  if record.state == 'live' and tonumber(record.expires) <= now then
-    record.state = 'expired'
-    redis.call('HSET', key, 'state', 'expired')
-    note(events, 'expired', record)
-    return record, 1
+  local waiting = #document.queue
+  for place = waiting, 1, -1 do
+    if document.queue[place].dies <= NOW then
+      table.remove(document.queue, place)
+    end
   end
-  return record, 0
+  if changed or lost > 0 or #document.queue < waiting then
+    save(key, document)
+  end
+  return document, lost
 end
 
-local function answer(outcome, lost, record, now)
-  local remaining = 0
-  if record.state == 'live' then
-    remaining = tonumber(record.expires) - now
+-- Say how a lease that is not live ended: released, expired, forced, superseded; or that there was none: unknown.
+local function ending(document, fence, lease, token)
+  local place = document and find(document.ended, 'lease', lease)
+  if place then
+    return document.ended[place].how
   end
-  return {outcome, lost, record.lease, record.resource, record.holder, tonumber(record.token), remaining}
+  local newest = tonumber(redis.call('GET', fence) or '0')
+  return (document and token <= newest) and 'superseded' or 'unknown'
+end
+
+-- A lease as the API shows it.
+local function view(resource, lease)
+  return {
+    lease_id = lease.lease, resource = resource, holder = lease.holder, principal = lease.principal,
+    mode = lease.mode, token = lease.token, expires_in_ms = lease.expires - NOW,
+  }
+end
+
+local function reply(outcome, lost, rest)
+  rest = rest or {}
+  rest.outcome, rest.lost = outcome, lost
+  return cjson.encode(rest)
 end

@@ -1,10 +1,20 @@
--- Say how the newest leases of some resources stand; those that ran out are marked so on the way.
-local events, now, boot = KEYS[1], tonumber(ARGV[1]), ARGV[2]
-local found = {}
-for i = 2, #KEYS, 2 do
-  local record, lost = settle(KEYS[i], KEYS[i + 1], events, now, boot)
-  if record then
-    found[#found + 1] = answer(record.state, lost, record, now)
+-- Say how some resources stand; leases that ran out are noticed on the way.
+local seen, lost = {}, 0
+for i = 4, #KEYS, 2 do
+  local document, ran_out = load(KEYS[i], KEYS[i + 1])
+  lost = lost + ran_out
+  if document then
+    local leases, waiting = {}, {}
+    for _, lease in ipairs(document.leases) do
+      leases[#leases + 1] = view(document.resource, lease)
+    end
+    for _, ticket in ipairs(document.queue) do
+      waiting[#waiting + 1] = {holder = ticket.holder, principal = ticket.principal, mode = ticket.mode}
+    end
+    seen[#seen + 1] = {
+      resource = document.resource, token = tonumber(redis.call('GET', KEYS[i + 1])), leases = leases,
+      waiting = waiting, ended = document.ended,
+    }
   end
 end
-return found
+return reply('seen', lost, {resources = seen})

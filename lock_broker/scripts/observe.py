@@ -1,26 +1,39 @@
-"""Look at leases."""
+"""Look at resources."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from redis.asyncio import Redis
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from lock_broker import keys
-from lock_broker.scripts.script import Clock, LeaseReply, Script
+from lock_broker.scripts.line import Line
+from lock_broker.scripts.script import Script
+from shared.leases import ResourceState
 
 _SCRIPT = Script("observe")
-_BATCH = 500
+_BATCH = 100
 """Resources looked at in one go: other commands wait while a script runs."""
 
 
-async def observe(redis: Redis, clock: Clock, resources: Sequence[str]) -> list[LeaseReply]:
-    """Return the newest lease of each resource that had one. Outcomes: ``live``, ``expired``, ``released``."""
-    found: list[LeaseReply] = []
+@dataclass(frozen=True)
+class Seen:
+    """How a resource stands."""
+
+    state: ResourceState
+    ended: Mapping[str, str]
+    """How the newest ended leases ended, by their ids."""
+
+
+async def observe(line: Line, resources: Sequence[str]) -> tuple[list[Seen], int]:
+    """Return how each resource that ever had a lease stands, and how many leases were seen here to have run out."""
+    found: list[Seen] = []
+    lost = 0
     for start in range(0, len(resources), _BATCH):
-        places = [keys.EVENTS]
-        for resource in resources[start : start + _BATCH]:
-            places += [keys.lease_key(resource), keys.fence_key(resource)]
-        replies = await _SCRIPT(redis, places, [clock.now_ms(), clock.boot])
-        found += [LeaseReply.of(reply) for reply in replies]
-    return found
+        reply = await _SCRIPT(line, keys.pairs(resources[start : start + _BATCH]), [])
+        lost += reply["lost"]
+        for seen in reply["resources"]:
+            ended = {item["lease"]: item["how"] for item in seen.pop("ended")}
+            # Lua has one empty table: an empty list arrives as an empty object.
+            seen["leases"], seen["waiting"] = list(seen["leases"]), list(seen["waiting"])
+            found.append(Seen(ResourceState.model_validate(seen), ended))
+    return found, lost

@@ -1,16 +1,22 @@
--- Give a lease back. One that has ended already stays as it ended.
-local lease_key, fence, events = KEYS[1], KEYS[2], KEYS[3]
-local now, boot, lease, token = tonumber(ARGV[1]), ARGV[2], ARGV[3], tonumber(ARGV[4])
+-- End a lease: given back by its holder, or taken away by an admin. One that has ended already stays as it ended.
+local key, fence = KEYS[4], KEYS[5]
+local lease, token, principal, admin = ARGV[4], tonumber(ARGV[5]), ARGV[6], ARGV[7] == '1'
+local how, reason = ARGV[8], ARGV[9]
 
-local record, lost = settle(lease_key, fence, events, now, boot)
-if not record or record.lease ~= lease then
-  local newest = tonumber(redis.call('GET', fence) or '0')
-  return {(record and token <= newest) and 'superseded' or 'unknown', lost, lease, '', '', token, 0}
+local document, lost = load(key, fence)
+local place = document and find(document.leases, 'lease', lease)
+if not place then
+  return reply(ending(document, fence, lease, token), lost)
 end
-if record.state == 'live' then
-  record.state = 'released'
-  redis.call('HSET', lease_key, 'state', 'released')
-  note(events, 'released', record)
-  return answer('freed', lost, record, now)
+if document.leases[place].principal ~= principal and not admin then
+  return reply('foreign', lost)
 end
-return answer(record.state, lost, record, now)
+local ended = bury(document, place, how)
+if how == 'forced' then
+  -- Whoever was put out must not pass a store that checks tokens, even before somebody else has a newer one.
+  redis.call('INCR', fence)
+end
+save(key, document)
+ended.principal = principal
+note(how, document.resource, ended, reason)
+return reply('freed', lost)

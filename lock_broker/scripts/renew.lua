@@ -1,15 +1,18 @@
 -- Let a live lease run for ttl from now.
-local lease_key, fence, events = KEYS[1], KEYS[2], KEYS[3]
-local now, boot, lease, token, ttl = tonumber(ARGV[1]), ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
+local key, fence = KEYS[4], KEYS[5]
+local lease, token, principal, admin = ARGV[4], tonumber(ARGV[5]), ARGV[6], ARGV[7] == '1'
+local ttl = tonumber(ARGV[8])
 
-local record, lost = settle(lease_key, fence, events, now, boot)
-if not record or record.lease ~= lease then
-  local newest = tonumber(redis.call('GET', fence) or '0')
-  return {(record and token <= newest) and 'superseded' or 'unknown', lost, lease, '', '', token, 0}
+local document, lost = load(key, fence)
+local place = document and find(document.leases, 'lease', lease)
+if not place then
+  return reply(ending(document, fence, lease, token), lost)
 end
-if record.state ~= 'live' then
-  return answer(record.state, lost, record, now)
+local held = document.leases[place]
+if held.principal ~= principal and not admin then
+  return reply('foreign', lost)
 end
-record.expires = whole(now + ttl)
-redis.call('HSET', lease_key, 'expires', record.expires, 'ttl', whole(ttl))
-return answer('renewed', lost, record, now)
+held.ttl, held.expires = ttl, NOW + ttl
+save(key, document)
+note('renewed', document.resource, held)
+return reply('renewed', lost, {lease = view(document.resource, held)})

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from redis.asyncio import Redis
-
 from lock_broker import keys
-from lock_broker.scripts.script import Clock, LeaseReply, Script
+from lock_broker.principals import Principal
+from lock_broker.scripts.line import Line
+from lock_broker.scripts.script import LeaseReply, Script
 
 _SCRIPT = Script("renew")
 
 
-async def renew(redis: Redis, clock: Clock, lease_id: str, lease: keys.LeaseId, *, ttl_ms: int) -> LeaseReply:
+async def renew(line: Line, lease_id: str, lease: keys.LeaseId, who: Principal, *, ttl_ms: int) -> LeaseReply:
     """Let a live lease run for ``ttl_ms`` from now.
 
-    Outcomes: ``renewed``; ``expired``, ``released`` or ``superseded``, it has ended; ``unknown``, there was none.
+    Outcomes: ``renewed``; ``expired``, ``released``, ``forced`` or ``superseded``, it has ended; ``foreign``, it is
+    another principal's; ``unknown``, there was none.
     """
-    places = [keys.lease_key(lease.resource), keys.fence_key(lease.resource), keys.EVENTS]
-    return LeaseReply.of(await _SCRIPT(redis, places, [clock.now_ms(), clock.boot, lease_id, lease.token, ttl_ms]))
+    arguments: list[str | int] = [lease_id, lease.token, who.name, int(who.may("admin")), ttl_ms]
+    return LeaseReply.of(await _SCRIPT(line, keys.pairs([lease.resource]), arguments))

@@ -1,76 +1,82 @@
-"""How a script is sent, and the answer that most of them give."""
+"""How a script is sent, and the answer that those about leases give."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any
 
-from redis.asyncio import Redis
-from redis.exceptions import ConnectionError, NoScriptError
+from lock_broker import keys
+from lock_broker.problems import Refused
+from lock_broker.scripts.line import Line
+from shared.leases import Lease
 
 _FOLDER = Path(__file__).parent
-
-
-class Clock(Protocol):
-    """Where scripts get the time: the host's boot clock, or a test's."""
-
-    @property
-    def boot(self) -> str:
-        """Name of the host's boot that the time belongs to."""
-
-    def now_ms(self) -> int:
-        """Milliseconds since that boot."""
+STANDBY_RETRY_MS = 2000
 
 
 class Script:
     """One ``.lua`` file after the common part. Sent by its hash; whole, when the server does not know it."""
 
-    def __init__(self, name: str) -> None:
-        parts = (_FOLDER / "common.lua", _FOLDER / f"{name}.lua")
-        self.text = "\n".join(part.read_text(encoding="utf-8") for part in parts)
+    def __init__(self, name: str, *, common: bool = True) -> None:
+        names = ("common", name) if common else (name,)
+        self.text = "\n".join((_FOLDER / f"{part}.lua").read_text(encoding="utf-8") for part in names)
         self.sha1 = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+        self._keys = (keys.HOST, keys.EVENTS, keys.LIVE) if common else (keys.HOST,)
 
-    async def __call__(self, redis: Redis, keys: Sequence[str], arguments: Sequence[str | int]) -> Any:
-        """Run the script. Sent once more if the connection broke, as it does when Redis restarts: that is harmless."""
-        try:
-            return await self._send(redis, keys, arguments)
-        except ConnectionError:
-            return await self._send(redis, keys, arguments)
+    async def __call__(self, line: Line, places: Sequence[str], arguments: Sequence[str | int]) -> dict[str, Any]:
+        """Run the script; the keys and arguments that all have go before.
 
-    async def _send(self, redis: Redis, keys: Sequence[str], arguments: Sequence[str | int]) -> Any:
-        values = [*keys, *(str(argument) for argument in arguments)]
-        try:
-            return await cast(Any, redis.evalsha(self.sha1, len(keys), *values))
-        except NoScriptError:
-            return await cast(Any, redis.eval(self.text, len(keys), *values))
+        Raises ``Refused`` while another host's brokers are the active ones.
+        """
+        reply: dict[str, Any] = json.loads(await line.run(self, (*self._keys, *places), arguments))
+        if reply["outcome"] == "standby":
+            raise Refused(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                "another broker host is active",
+                retry_after_ms=STANDBY_RETRY_MS,
+            )
+        return reply
+
+
+@dataclass(frozen=True)
+class Busy:
+    """A resource that could not be had, and who has it or is first in line."""
+
+    resource: str
+    holder: str
+    waiting: int
+    expires_in_ms: int
+    """Of the lease that ends first; 0 where there is none, and others are in line."""
 
 
 @dataclass(frozen=True)
 class LeaseReply:
-    """What a script found out about a lease."""
+    """What a script did about a lease."""
 
     outcome: str
-    newly_lost: bool
-    """The script was the first to see that the resource's last lease had run out."""
-    lease_id: str
-    resource: str
-    holder: str
-    token: int
-    expires_in_ms: int
+    lost: int
+    """How many leases this script was the first to see run out."""
+    lease: Lease | None = None
+    how: str = ""
+    """How the lease ended that this request had."""
+    queued: bool = False
+    busy: list[Busy] = field(default_factory=list)
+    """Soonest to end first."""
 
     @classmethod
-    def of(cls, reply: Sequence[Any]) -> LeaseReply:
+    def of(cls, reply: dict[str, Any]) -> LeaseReply:
         """Read a script's answer."""
-        outcome, lost, lease, resource, holder, token, remaining = reply
+        lease = reply.get("lease")
         return cls(
-            outcome=outcome.decode(),
-            newly_lost=bool(lost),
-            lease_id=lease.decode(),
-            resource=resource.decode(),
-            holder=holder.decode(),
-            token=int(token),
-            expires_in_ms=int(remaining),
+            outcome=reply["outcome"],
+            lost=reply["lost"],
+            lease=None if lease is None else Lease.model_validate(lease),
+            how=reply.get("how", ""),
+            queued=reply.get("queued", False),
+            busy=[Busy(**busy) for busy in reply.get("busy", ())],
         )

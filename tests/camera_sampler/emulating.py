@@ -26,8 +26,8 @@ QUICK = Behaviour(drip=0.05, hang=5.0, off=0.1, starting=0.05)
 BRANDS: dict[str, type[Emulator]] = {"hanwha": HanwhaEmulator, "axis": AxisEmulator, "onvif": OnvifEmulator}
 
 
-def emulator(brand: str, *, reach: PoseLimits = REACH, **changes: Any) -> Emulator:
-    camera = SimulatedCamera(SCENE, Sensor(64, 36), limits=reach, clock=fast_clock(SPEED))
+def emulator(brand: str, *, reach: PoseLimits = REACH, scene: Camera | None = None, **changes: Any) -> Emulator:
+    camera = scene or SimulatedCamera(SCENE, Sensor(64, 36), limits=reach, clock=fast_clock(SPEED))
     return BRANDS[brand](camera, **{"user": USER, "password": PASSWORD, "behaviour": QUICK, **changes})
 
 

@@ -57,7 +57,7 @@ async def test_each_failure_has_its_kind(brand: str, server: Emulator, fault: Fa
         pytest.skip("there is nothing to cut from an answer without a body")
     error = await fails(brand, server, on, fault)
     assert error.kind == LINK[fault]
-    assert server.faults.met == [(fault, on)]
+    assert list(server.faults.met) == [(fault, on)]
 
 
 async def test_goes_on_after_every_failure(brand: str, server: Emulator) -> None:

@@ -9,13 +9,13 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from PIL import Image
 
-import camera_sampler.simulation
+import camera_sampler.simulation.environment
 from camera_sampler.simulation.environment import ENVIRONMENT_ID, EPISODE_STEPS, PanoramaPTZ
 from camera_sampler.simulation.motion import Speeds
 from camera_sampler.simulation.scenes import GeneratedScene
 from shared.actions import DEFAULT_ACTIONS
 
-assert camera_sampler.simulation  # importing it registers the environment
+assert camera_sampler.simulation.environment  # importing it registers the environment
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,10 @@ from collections import Counter
 
 import pytest
 
-from camera_sampler.policies import PAN_TILT_MOVES, ZOOM_MOVES, RandomWalk, Raster, own_policy
+from camera_sampler.policies import own_policy
+from camera_sampler.policies.random_walk import PAN_TILT_MOVES, ZOOM_MOVES, RandomWalk
+from camera_sampler.policies.raster import Raster
+from camera_sampler.settings import SamplerSettings
 from shared.pose import Pose, PoseLimits
 
 LIMITS = PoseLimits()
@@ -47,7 +50,7 @@ def test_episodes_begin_anywhere_zoomed_out() -> None:
 
 def test_seeds_name_walks() -> None:
     def walk(seed: int) -> list[tuple[float, float, float]]:
-        policy = own_policy("follow", seed)
+        policy = own_policy(SamplerSettings(seed=seed))
         moves = [policy.choose(HOME, LIMITS) for _ in range(20)]
         return [policy.begin(LIMITS).as_tuple(), *((move.pan, move.tilt, move.zoom) for move in moves)]
 

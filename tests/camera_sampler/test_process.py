@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import subprocess
 import sys
@@ -16,8 +17,12 @@ from redis import Redis
 
 from shared.messages import StreamName, View
 from shared.streams import FIELD
+from tests.camera_sampler.emulating import BRANDS, PASSWORD, USER, emulator
 from tests.conftest import RedisServer
 from tests.support import REPOSITORY, Process, until
+
+MOST_MEMORY = 120.0
+"""MiB that the sampler may hold while it looks."""
 
 
 @pytest.fixture
@@ -95,9 +100,54 @@ def test_stops_while_redis_is_away(start: Callable[..., Process]) -> None:
         assert process.wait() == 0
 
 
-def test_the_generated_scene_is_the_default(own_redis_server: RedisServer, start: Callable[..., Process]) -> None:
-    with start(redis_url=own_redis_server.url, panorama=""):
-        until(lambda: len(published(own_redis_server)) >= 1)
+def test_ends_after_its_episodes(own_redis_server: RedisServer, start: Callable[..., Process]) -> None:
+    with start(redis_url=own_redis_server.url, episodes="3", movements="4", fallback_policy="raster") as process:
+        assert process.wait() == 0
+        last = process.log.splitlines()[-1]
+        assert '"reason": "finished"' in last
+        assert process.log.count('"event": "no agent steers; falling back"') == 1
+    views = published(own_redis_server)
+    assert [view.step for view in views] == [0, 1, 2, 3, 4] * 3
+    assert len({view.episode for view in views}) == 3
+    assert {view.policy for view in views} == {"raster"}
+
+
+def memory(process: Process) -> float:
+    """Return the process's resident memory in MiB."""
+    status = Path(f"/proc/{process.running.pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0]) / 1024
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the kernel does not tell")
+def test_the_generated_scene_is_the_default_and_needs_little_memory(
+    own_redis_server: RedisServer, start: Callable[..., Process]
+) -> None:
+    with start(redis_url=own_redis_server.url, panorama="") as process:
+        until(lambda: len(published(own_redis_server)) >= 60, seconds=60.0)
+        assert memory(process) < MOST_MEMORY
+        assert not loaded(process, "torch")
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the kernel does not tell")
+@pytest.mark.parametrize("brand", BRANDS)
+async def test_a_real_cameras_sampler_needs_less(
+    brand: str, own_redis_server: RedisServer, start: Callable[..., Process]
+) -> None:
+    def watch(url: str) -> None:
+        password = {"camera_password": PASSWORD, "camera_user": USER}
+        with start(redis_url=own_redis_server.url, camera_kind=brand, camera_url=url, **password) as process:
+            until(lambda: len(published(own_redis_server)) >= 30, seconds=60.0)
+            assert memory(process) < MOST_MEMORY
+            assert not loaded(process, "torch", "numpy")
+
+    async with emulator(brand) as server:
+        await asyncio.to_thread(watch, server.url)
+
+
+def loaded(process: Process, *packages: str) -> list[str]:
+    """Return which of these packages with code of their own a process has in its memory."""
+    maps = Path(f"/proc/{process.running.pid}/maps").read_text()
+    return [package for package in packages if f"/{package}/" in maps]
 
 
 def text_file(tmp_path: Path) -> dict[str, str]:

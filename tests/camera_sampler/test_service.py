@@ -14,7 +14,7 @@ from PIL import Image
 
 from camera_sampler.cameras import CameraError
 from camera_sampler.looking import Looker
-from camera_sampler.policies import PAN_TILT_MOVES, ZOOM_MOVES
+from camera_sampler.policies.random_walk import PAN_TILT_MOVES, ZOOM_MOVES
 from camera_sampler.service import CameraSampler
 from camera_sampler.settings import SamplerSettings
 from shared.messages import StreamName, View

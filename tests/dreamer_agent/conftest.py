@@ -80,7 +80,7 @@ class System:
     async def commit(self, kind: str, model: str, data: bytes) -> ModelVersion:
         """Commit a model's next version as its rightful owner would."""
         head = await self.broker.head(model)
-        async with self.broker.hold(f"{kind}/{model}", holder="test", ttl_ms=5000) as lease:
+        async with self.broker.lease(f"{kind}/{model}", holder="test", ttl_ms=5000) as lease:
             request = CommitRequest(
                 lease_id=lease.lease_id,
                 token=lease.token,

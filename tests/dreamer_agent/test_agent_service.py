@@ -49,6 +49,12 @@ async def test_it_learns_from_dreams_and_commits_versions_with_their_lineage(sys
     agent, card = load_policy(system.store.get(head.checkpoint), DEFAULT_ACTIONS)
     assert (card.policy_version, card.world_model_version) == (head.version, 4)
     assert head.card["parents"] == [head.version - 1]
+    assert head.lineage is not None
+    assert [(parent.model, parent.version) for parent in head.lineage.parents] == [
+        (MODEL, head.version - 1),
+        (card.world_model, 4),
+    ]
+    assert head.card["dreams"] >= 16
     assert head.card["updates"] == agent.updates > 0
     assert math.isclose(sum(head.card["action_shares"].values()), 1.0, abs_tol=1e-3)
     progress = await look_back(system.clients.commands, StreamName.PROGRESS, TrainingProgress, 64)
@@ -65,6 +71,9 @@ async def test_a_new_learner_goes_on_where_the_last_one_stopped(system: System) 
     async with running(Learner(system.agent_settings(updates_per_batch=1))):
         after = await learn_until(system, head.version + 1)
     assert after.version == head.version + 1
+    assert after.lineage is not None
+    assert head.lineage is not None
+    assert after.lineage.restart == head.lineage.restart + 1
     assert after.card["updates"] > updates
 
 

@@ -127,7 +127,7 @@ async def test_it_waits_for_a_camera_that_somebody_else_steers(system: System) -
     await system.commit_world_model()
     await system.commit_policy(prefers=11)
     async with running(Pilot(system.agent_settings())) as service:
-        async with system.broker.hold(f"camera/{CAMERA}", holder="rival", ttl_ms=5000) as rival:
+        async with system.broker.lease(f"camera/{CAMERA}", holder="rival", ttl_ms=5000) as rival:
             if "camera" in service.not_ready:
                 await eventually(lambda: "rival" in service.not_ready["camera"], "who holds it")
             await system.publish_views(2)
@@ -174,7 +174,7 @@ async def test_a_command_that_redis_does_not_take_is_given_up(own_redis_server: 
         view = Received("1-0", (await system.publish_views(1))[0], {View.JPEG: jpeg(0)})
         service = Pilot(system.agent_settings())
         brain = await service._load(version)
-        async with system.broker.hold(f"camera/{CAMERA}", holder="test", ttl_ms=5000) as lease:
+        async with system.broker.lease(f"camera/{CAMERA}", holder="test", ttl_ms=5000) as lease:
             await service._answer(view, brain, 1, lease, system.clients)
             assert len(await commands(system)) == 1
             own_redis_server.kill()

@@ -16,6 +16,10 @@ from tests.support import Process
 
 RESOURCE, MODEL = "world-model/wm_00_00", "wm_00_00"
 SHA = "ab" * 32
+GOOD = {
+    "/v1/export/progress_model_names.txt": "text/plain",
+    "/v1/models/{name}/model_info.yaml": "application/yaml",
+}
 
 
 def lease_body(**changes: Any) -> dict[str, Any]:
@@ -75,9 +79,86 @@ async def test_a_lease_from_grant_to_release(http: httpx.AsyncClient) -> None:
     problem(await http.post("/v1/leases", json=lease_body()), 410)  # a late copy of the first request
     second = await acquire(http, request_id="request-2")
     assert second["token"] == 2
-    assert problem(await http.get(path), 410)["ended"] == "superseded"
+    assert problem(await http.get(path), 410)["ended"] == "released"
     assert (await http.delete(path)).status_code == 204
     assert (await http.get(f"/v1/leases/{second['lease_id']}")).status_code == 200, "an old id ended a new lease"
+
+
+async def test_readers_share(http: httpx.AsyncClient) -> None:
+    first = await acquire(http, mode="shared")
+    second = await acquire(http, mode="shared", request_id="request-2", holder="other")
+    assert (first["mode"], second["token"]) == ("shared", 2)
+    writer = await http.post("/v1/leases", json=lease_body(request_id="request-3"))
+    problem(writer, 423)
+    other = await http.post("/v1/leases", json=lease_body(mode="exclusive"))
+    problem(other, 409)
+    checkpoint = await http.post(f"/v1/models/{MODEL}/versions", json=commit_body(first))
+    problem(checkpoint, 412)
+    state = (await http.get(f"/v1/resources/{RESOURCE}")).json()
+    assert (state["token"], len(state["leases"]), state["waiting"]) == (2, 2, [])
+    for lease in (first, second):
+        await http.delete(f"/v1/leases/{lease['lease_id']}")
+    assert (await acquire(http, request_id="request-3"))["token"] == 3
+
+
+async def test_one_of_several(http: httpx.AsyncClient) -> None:
+    def body(**changes: Any) -> dict[str, Any]:
+        return {"holder": "tester", "ttl_ms": 60_000, "request_id": "request-any", **changes}
+
+    problem(await http.post("/v1/leases/any", json=body()), 422)
+    problem(await http.post("/v1/leases/any", json=body(resources=[RESOURCE], kind="world-model")), 422)
+    problem(await http.post("/v1/leases/any", json=body(resources=["no resource"])), 422)
+    problem(await http.post("/v1/leases/any", json=body(kind="world-model")), 404)
+    lease = await acquire(http)
+    assert (await http.post(f"/v1/models/{MODEL}/versions", json=commit_body(lease))).status_code == 201
+    held = problem(await http.post("/v1/leases/any", json=body(kind="world-model")), 423)
+    assert [item["resource"] for item in held["busy"]] == [RESOURCE]
+    assert held["busy"][0]["holder"] == "tester"
+    problem(await http.post("/v1/leases/any", json=body(kind="agent")), 404)
+    both = body(resources=[RESOURCE, "world-model/wm_00_01"])
+    granted = await http.post("/v1/leases/any", json=both)
+    assert granted.status_code == 201
+    assert granted.json()["resource"] == "world-model/wm_00_01"
+    again = await http.post("/v1/leases/any", json=both)
+    assert (again.status_code, again.json()["lease_id"]) == (200, granted.json()["lease_id"])
+
+
+async def test_taken_away(http: httpx.AsyncClient) -> None:
+    lease = await acquire(http)
+    path = f"/v1/leases/{lease['lease_id']}"
+    problem(await http.post(f"{path}/force-release", json={}), 422)
+    for _ in range(2):
+        assert (await http.post(f"{path}/force-release", json={"reason": "node is lost"})).status_code == 204
+    assert problem(await http.patch(path, json={}), 410)["ended"] == "forced"
+    assert problem(await http.post("/v1/leases", json=lease_body()), 410)["ended"] == "forced"
+    problem(await http.post(f"/v1/models/{MODEL}/versions", json=commit_body(lease)), 412)
+    problem(await http.post("/v1/leases/a~b~9~0123456789abcdef/force-release", json={"reason": "x"}), 404)
+    assert (await http.get(f"/v1/resources/{RESOURCE}")).json()["token"] == 2, "the old token is an old one at once"
+    assert (await acquire(http, request_id="request-2"))["token"] == 3
+
+
+async def test_the_audit_stream(http: httpx.AsyncClient) -> None:
+    assert (await http.get("/v1/events")).json() == {"events": []}
+    lease = await acquire(http)
+    path = f"/v1/leases/{lease['lease_id']}"
+    await http.patch(path, json={})
+    await http.post(f"{path}/force-release", json={"reason": "so be it"})
+    events = (await http.get("/v1/events")).json()["events"]
+    assert [event["event"] for event in events] == ["granted", "renewed", "forced"]
+    assert {(event["lease_id"], event["resource"], event["token"]) for event in events} == {
+        (lease["lease_id"], RESOURCE, lease["token"])
+    }
+    assert events[2]["detail"] == "so be it"
+    assert (await http.get("/v1/events", params={"limit": 1})).json()["events"] == events[:1]
+    assert (await http.get("/v1/events", params={"after": events[1]["id"]})).json()["events"] == events[2:]
+    problem(await http.get("/v1/events", params={"after": "yesterday"}), 422)
+    problem(await http.get("/v1/events", params={"limit": 0}), 422)
+
+
+async def test_a_resource_that_nobody_ever_leased(http: httpx.AsyncClient) -> None:
+    state = (await http.get("/v1/resources/camera/north")).json()
+    assert state == {"resource": "camera/north", "token": 0, "leases": [], "waiting": []}
+    problem(await http.get("/v1/resources/Camera/north"), 422)
 
 
 async def test_leases_that_never_were(http: httpx.AsyncClient) -> None:
@@ -105,8 +186,14 @@ async def test_commits_move_the_head(http: httpx.AsyncClient) -> None:
     assert problem(moved, 409)["head"] == 1
     second = await http.post(path, json=commit_body(lease, request_id="commit-2", expected_head=1))
     assert second.json()["version"] == 2
-    assert (await http.get(f"/v1/models/{MODEL}")).json() == {"model": MODEL, "head": second.json()}
-    assert (await http.get("/v1/models")).json() == {"models": [{"model": MODEL, "head": second.json()}]}
+    assert (await http.get(f"/v1/models/{MODEL}")).json() == {
+        "model": MODEL,
+        "kind": "world-model",
+        "state": "active",
+        "head": second.json(),
+    }
+    listed = (await http.get("/v1/models")).json()["models"]
+    assert [(item["model"], item["head"]) for item in listed] == [(MODEL, second.json())]
     listed = (await http.get(path)).json()["versions"]
     assert [item["version"] for item in listed] == [2, 1]
     assert len((await http.get(path, params={"limit": 1})).json()["versions"]) == 1
@@ -194,7 +281,7 @@ async def test_the_description_has_examples_of_every_answer(http: httpx.AsyncCli
             for status, answer in operation["responses"].items():
                 if path.startswith("/v1") and status != "204":
                     content = answer["content"]
-                    kind = "application/problem+json" if int(status) >= 400 else "application/json"
+                    kind = "application/problem+json" if int(status) >= 400 else GOOD.get(path, "application/json")
                     assert set(content) == {kind}, (path, status)
                     assert "example" in content[kind], (path, status)
                     if int(status) >= 400:

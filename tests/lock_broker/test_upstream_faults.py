@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 
 import pytest
 
 from lock_broker import keys
+from lock_broker.principals import Principal
 from lock_broker.problems import Refused
-from shared.leases import CommitRequest, LeaseRequest
+from shared.leases import AnyLeaseRequest, CommitRequest, LeaseRequest
 from shared.messages import Checkpoint
-from shared.redis_client import RedisClients
-from tests.lock_broker.conftest import Broker
+from tests.lock_broker.conftest import Broker, MakeBroker
 
 RESOURCE, MODEL = "world-model/wm_00_00", "wm_00_00"
 
@@ -23,8 +24,8 @@ def request(number: int, *, holder: str = "same-process", ttl_ms: int = 1000, re
 async def test_no_lock_is_immortal(broker: Broker) -> None:
     """There: set and expiry were two commands; a crash between them locked for ever. Here: one script does it all."""
     await broker.leases.acquire(request(1))
-    record = await broker.redis.hgetall(keys.lease_key(RESOURCE))
-    assert int(record[b"expires"]) == broker.clock.now + 1000
+    [record] = (await broker.document(RESOURCE))["leases"]
+    assert record["expires"] == broker.clock.now + 1000
     broker.clock.now += 1000
     lease, _ = await broker.leases.acquire(request(2))
     assert lease.token == 2
@@ -82,6 +83,37 @@ async def test_a_busy_resource_holds_up_no_other(broker: Broker) -> None:
     assert refused.value.headers["Retry-After"] == "1", "who waits is told how long, and need not spin"
 
 
+async def test_whoever_takes_any_takes_them_in_turn(broker: Broker) -> None:
+    """There: the search began at the first model, which got all the training. Here: the longest unused comes first."""
+    names = [f"world-model/wm_00_{n:02d}" for n in range(8)]
+    taken: Counter[str] = Counter()
+    for number in range(80):
+        asked = AnyLeaseRequest(holder="h", resources=names, request_id=f"request-{number}")
+        lease, _ = await broker.leases.acquire_any(asked, asked.resources)
+        taken[lease.resource] += 1
+        await broker.leases.release(lease.lease_id)
+    assert set(taken.values()) == {10}
+
+
+async def test_a_stranger_can_not_use_what_it_guessed(broker: Broker) -> None:
+    """There: whoever knew the key could release it. Here: a lease is its principal's, or an admin's to take away."""
+    owner, stranger, admin = Principal("a", "worker"), Principal("b", "worker"), Principal("c", "admin")
+    lease, _ = await broker.leases.acquire(request(1), owner)
+    for attempt in (
+        broker.leases.renew(lease.lease_id, 60_000, stranger),
+        broker.leases.release(lease.lease_id, stranger),
+        broker.leases.acquire(request(1), stranger),
+    ):
+        with pytest.raises(Refused) as refused:
+            await attempt
+        assert refused.value.status == 403
+    assert (await broker.leases.renew(lease.lease_id, 60_000, owner)).principal == "a"
+    await broker.leases.force_release(lease.lease_id, "gone for good", admin)
+    assert broker.count("lease_forced_total") == 1
+    with pytest.raises(Refused, match="taken away"):
+        await broker.leases.renew(lease.lease_id, 60_000, owner)
+
+
 async def test_giving_back_too_late_is_no_fault(broker: Broker) -> None:
     """There: releasing after the expiry raised. Here: there is nothing left to do."""
     lease, _ = await broker.leases.acquire(request(1))
@@ -104,15 +136,15 @@ async def test_a_crowd_of_rivals_one_winner(broker: Broker) -> None:
 async def test_a_reboot_prolongs_and_never_repeats_a_token(broker: Broker) -> None:
     lease, _ = await broker.leases.acquire(request(1, ttl_ms=60_000))
     broker.clock.now += 59_000
-    broker.clock.boot, broker.clock.now = "boot-2", 5
+    await broker.reboot(5)
     assert (await broker.leases.get(lease.lease_id)).expires_in_ms == 60_000
     await broker.leases.release(lease.lease_id)
     new, _ = await broker.leases.acquire(request(2))
     assert new.token > lease.token + 100, "the log's last second may be lost, with a token in it"
 
 
-async def test_history_is_bounded(clients: RedisClients) -> None:
-    broker = Broker(clients, history=3)
+async def test_history_is_bounded(make_broker: MakeBroker) -> None:
+    broker = make_broker(history=3)
     lease, _ = await broker.leases.acquire(request(1, ttl_ms=60_000))
     for number in range(10):
         commit = CommitRequest(

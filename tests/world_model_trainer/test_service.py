@@ -115,6 +115,15 @@ async def test_it_measures_learns_commits_and_stops_in_order(bench: Bench) -> No
     final = await bench.head()
     assert final.card["training_steps"] >= head.card["training_steps"]
     assert not await bench.broker.leases(), "it gave the lease back"
+    lineage = final.lineage
+    assert lineage is not None
+    assert (lineage.generation, lineage.restart) == (0, 0)
+    assert [(parent.model, parent.version) for parent in lineage.parents] == [(MODEL, final.version - 1)]
+    captured = [view.captured_at for view in views]
+    assert [(span.camera, span.first, span.last, span.views) for span in lineage.data] == [
+        ("camera-0", min(captured), max(captured), len(views))
+    ]
+    assert (final.by, final.principal) == ("world-model-trainer-trainer", "anonymous")
     first = (await bench.broker.versions(MODEL))[-1].card
     assert first["fresh_views"] == len(moved)
     assert first["one_step_error"] == pytest.approx(first["copy_last_error"], rel=0.05), "measured before learning"

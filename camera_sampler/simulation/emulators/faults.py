@@ -23,6 +23,7 @@ IMAGE_FAULTS: frozenset[Fault] = frozenset(
 )
 
 Operation = Literal["position", "move", "snapshot", "other"]
+_REMEMBERED = 10_000
 _QUERIES: frozenset[Operation] = frozenset({"position", "other"})
 
 
@@ -40,8 +41,8 @@ class Faults:
         self.rate, self.kinds = rate, tuple(kinds)
         self._rng = random.Random(seed)
         self._queue: deque[tuple[Fault, Operation | None]] = deque()
-        self.met: list[tuple[Fault, Operation]] = []
-        """What has befallen which operation, in order."""
+        self.met: deque[tuple[Fault, Operation]] = deque(maxlen=_REMEMBERED)
+        """What has befallen which operation of late, in order."""
 
     def line_up(self, *faults: Fault, on: Operation | None = None) -> None:
         """Let the next requests of a sort (any that a fault fits, without ``on``) meet these faults, one each."""

@@ -1,0 +1,27 @@
+"""Where to look without an agent: one file a policy. Baselines, and what ``follow`` falls back to."""
+
+from __future__ import annotations
+
+import random
+
+from camera_sampler.policies.base import Policy
+from camera_sampler.policies.least_recently_viewed import LeastRecentlyViewed, Optics
+from camera_sampler.policies.presets import Presets, load_presets
+from camera_sampler.policies.random_walk import RandomWalk
+from camera_sampler.policies.raster import Raster
+from camera_sampler.settings import SamplerSettings
+
+__all__ = ["Policy", "own_policy"]
+
+
+def own_policy(settings: SamplerSettings) -> Policy:
+    """Return the policy that chooses when no agent does. ``UserError`` where its file cannot be read."""
+    name = settings.own_policy
+    if name == "raster":
+        return Raster()
+    if name == "presets" and settings.presets is not None:
+        return Presets(load_presets(settings.presets))
+    if name == "least-recently-viewed":
+        width, height = settings.snapshot_width, settings.snapshot_height
+        return LeastRecentlyViewed(Optics.of_picture(settings.field_of_view, width, height, settings.view_overlap))
+    return RandomWalk(random.Random(settings.seed))

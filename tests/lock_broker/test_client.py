@@ -1,0 +1,303 @@
+"""The client's leases against real brokers, through faults: killed, frozen, answers swallowed on their way."""
+
+# ruff: noqa: ASYNC110, ASYNC220, PT012 - a test asks and waits, and what it waits for is raised in a block of its own
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from ptzjepa.verification.fault_proxy import Fault, FaultProxy
+from shared.blocking_broker_client import BlockingBrokerClient
+from shared.broker_client import BrokerAway, BrokerClient, CommitRefused, LeaseHeld, LeaseLost
+from shared.leases import CommitRequest, Lease, LeaseRequest, lease_clock
+from shared.messages import Checkpoint
+from shared.settings import ServiceSettings
+from tests.conftest import RedisServer
+from tests.lock_broker.conftest import broker_process
+from tests.support import REPOSITORY, Process, until
+
+RESOURCE, MODEL = "world-model/wm_00_00", "wm_00_00"
+
+
+@pytest.fixture
+def broker(own_redis_server: RedisServer, tmp_path: Path) -> Iterator[Process]:
+    """A broker of the test's own, to be harmed; always on the same port."""
+    with broker_process(tmp_path, own_redis_server) as process:
+        process.environment["PTZ_BROKER_PORT"] = process.ready().url.rpartition(":")[2]
+        yield process
+
+
+@pytest.fixture
+async def client(broker: Process) -> AsyncIterator[BrokerClient]:
+    connection = BrokerClient(ServiceSettings(broker_url=broker.url))
+    yield connection
+    await connection.aclose()
+
+
+def commit_of(lease_id: str, token: int, *, expected: int = 0) -> CommitRequest:
+    return CommitRequest(
+        lease_id=lease_id, token=token, expected_head=expected, checkpoint=Checkpoint.of("world-models/x", b"x")
+    )
+
+
+async def forever() -> None:
+    await asyncio.Event().wait()
+
+
+async def obtained(client: BrokerClient, seconds: float = 15.0) -> Lease:
+    async with asyncio.timeout(seconds):
+        while True:
+            try:
+                return await client.acquire(LeaseRequest(resource=RESOURCE, holder="rival"))
+            except (LeaseHeld, BrokerAway):
+                await asyncio.sleep(0.1)
+
+
+async def test_a_lease_is_renewed_and_given_back(client: BrokerClient) -> None:
+    async with client.lease(RESOURCE, holder="worker", ttl_ms=1000) as held:
+        await asyncio.sleep(1.6)
+        held.check()
+        [lease] = await client.leases()
+        assert (lease.lease_id, lease.token) == (held.lease_id, held.token)
+        assert 0.0 < held.remaining <= 0.8
+        with pytest.raises(LeaseHeld, match="worker"):
+            async with client.lease(RESOURCE, holder="other"):
+                raise AssertionError("two hold it")
+    assert await client.leases() == []
+
+
+async def test_it_is_given_back_after_a_fault_and_after_a_cancellation(client: BrokerClient) -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with client.lease(RESOURCE, holder="worker"):
+            raise ZeroDivisionError
+    assert await client.leases() == []
+
+    async def work() -> None:
+        async with client.lease(RESOURCE, holder="worker"):
+            await forever()
+
+    task = asyncio.create_task(work())
+    while not await client.leases():
+        await asyncio.sleep(0.02)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await client.leases() == []
+
+
+async def test_the_holder_is_interrupted_when_its_lease_is_taken_away(client: BrokerClient) -> None:
+    reached = False
+    with pytest.raises(LeaseLost, match=RESOURCE):
+        async with asyncio.timeout(20), client.lease(RESOURCE, holder="worker", ttl_ms=1500) as held:
+            await client.release(held.lease_id)
+            await forever()
+            reached = True
+    assert not reached
+    assert held.refused
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0, "the cancellation is used up"
+    await asyncio.sleep(0)
+
+
+async def test_the_holder_is_interrupted_in_its_task_group(client: BrokerClient) -> None:
+    ended: list[str] = []
+
+    async def part(name: str) -> None:
+        try:
+            await forever()
+        finally:
+            ended.append(name)
+
+    with pytest.raises(LeaseLost):
+        async with asyncio.timeout(20), client.lease(RESOURCE, holder="worker", ttl_ms=1000) as held:
+            await client.release(held.lease_id)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(part("a"))
+                group.create_task(part("b"))
+    assert sorted(ended) == ["a", "b"]
+
+
+async def test_a_holder_that_swallows_the_interruption_hears_of_it_at_the_end(client: BrokerClient) -> None:
+    with pytest.raises(LeaseLost):
+        async with asyncio.timeout(20), client.lease(RESOURCE, holder="worker", ttl_ms=1000) as held:
+            await client.release(held.lease_id)
+            with contextlib.suppress(asyncio.CancelledError):
+                await forever()
+
+
+async def test_work_stops_before_the_lease_runs_out(broker: Process, client: BrokerClient) -> None:
+    asked = lease_clock()
+    with pytest.raises(LeaseLost, match="in time"):
+        async with asyncio.timeout(30), client.lease(RESOURCE, holder="sleeper", ttl_ms=2000) as held:
+            broker.send(signal.SIGSTOP)
+            await forever()
+    stopped = lease_clock()
+    assert stopped - asked >= 1.5, "it worked for as long as it might"
+    broker.send(signal.SIGCONT)
+    assert held.lost, "once lost, always lost"
+    rival = await obtained(client)
+    with pytest.raises(CommitRefused):
+        await client.commit(MODEL, commit_of(held.lease_id, held.token))
+    made = await client.commit(MODEL, commit_of(rival.lease_id, rival.token))
+    assert made.token == rival.token > held.token
+
+
+async def test_a_broker_killed_and_restarted_does_not_disturb_the_holder(broker: Process, client: BrokerClient) -> None:
+    async with client.lease(RESOURCE, holder="worker", ttl_ms=6000) as held:
+        broker.send(signal.SIGKILL)
+        await asyncio.to_thread(lambda: broker.start().ready())
+        before = held.remaining
+        async with asyncio.timeout(15):
+            while held.remaining <= before:
+                await asyncio.sleep(0.05)  # renewed by the new one
+        assert (await client.leases())[0].lease_id == held.lease_id
+
+
+async def test_leaving_does_not_wait_for_a_dead_broker(broker: Process, client: BrokerClient) -> None:
+    async with asyncio.timeout(15):
+        async with client.lease(RESOURCE, holder="worker"):
+            broker.send(signal.SIGSTOP)
+    broker.send(signal.SIGCONT)
+
+
+class Swallow:
+    """Swallows the first answers to requests that begin with ``start``."""
+
+    def __init__(self, start: bytes, times: int, fault: Fault = Fault.SWALLOW) -> None:
+        self.start, self.times, self.fault = start, times, fault
+
+    def __call__(self, request: bytes) -> Fault | None:
+        if request.startswith(self.start) and self.times:
+            self.times -= 1
+            return self.fault
+        return None
+
+
+@pytest.mark.parametrize("fault", [Fault.SWALLOW, Fault.RESET, Fault.DROP, Fault.HALF_CLOSE, Fault.LATENCY])
+async def test_a_request_whose_answer_is_lost_gets_the_same_lease(broker: Process, fault: Fault) -> None:
+    async with FaultProxy(int(broker.url.rpartition(":")[2]), Swallow(b"POST /v1/leases ", 2, fault)) as proxy:
+        client = BrokerClient(ServiceSettings(broker_url=f"http://127.0.0.1:{proxy.port}"))
+        async with client.lease(RESOURCE, holder="worker") as held:
+            assert held.token == 1, "asked three times, granted once"
+            assert [lease.lease_id for lease in await client.leases()] == [held.lease_id]
+        assert proxy.counts[fault.value] in (1, 2)
+        assert await client.leases() == []
+        await client.aclose()
+
+
+async def test_lost_answers_to_renewals_and_commits_do_no_harm(broker: Process) -> None:
+    port = int(broker.url.rpartition(":")[2])
+    async with FaultProxy(port, Swallow(b"PATCH ", 1)) as proxy:
+        client = BrokerClient(ServiceSettings(broker_url=f"http://127.0.0.1:{proxy.port}"))
+        async with client.lease(RESOURCE, holder="worker", ttl_ms=6000) as held:
+            async with asyncio.timeout(20):
+                while not proxy.counts:
+                    await asyncio.sleep(0.05)
+            await asyncio.sleep(1.0)
+            held.check()
+        await client.aclose()
+    async with FaultProxy(port, Swallow(b"POST /v1/models/", 1)) as proxy:
+        client = BrokerClient(ServiceSettings(broker_url=f"http://127.0.0.1:{proxy.port}"))
+        async with client.lease(RESOURCE, holder="worker") as held:
+            request = commit_of(held.lease_id, held.token)
+            with pytest.raises(BrokerAway):
+                await client.commit(MODEL, request)
+            assert (await client.commit(MODEL, request)).version == 1
+        await client.aclose()
+
+
+HOLDER = """
+import asyncio, sys
+from shared.broker_client import BrokerClient, CommitRefused, LeaseLost
+from shared.leases import CommitRequest
+from shared.messages import Checkpoint
+from shared.settings import ServiceSettings
+
+async def main():
+    client = BrokerClient(ServiceSettings(broker_url=sys.argv[1]))
+    try:
+        async with client.lease("world-model/wm_00_00", holder="sleeper", ttl_ms=1000) as held:
+            print(held.lease_id, held.token, flush=True)
+            await asyncio.Event().wait()
+    except LeaseLost:
+        print("lost", flush=True)
+    try:
+        await client.commit("wm_00_00", CommitRequest(
+            lease_id=held.lease_id, token=held.token, expected_head=1, checkpoint=Checkpoint.of("x/y", b"x")))
+        print("committed", flush=True)
+    except CommitRefused:
+        print("refused", flush=True)
+
+asyncio.run(main())
+"""
+
+
+async def test_a_holder_stopped_beyond_its_lease_learns_of_it_and_is_refused(
+    broker: Process, client: BrokerClient
+) -> None:
+    arguments = [sys.executable, "-c", HOLDER, broker.url]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY) as holder:
+        assert holder.stdout is not None
+        try:
+            token = int((await asyncio.to_thread(holder.stdout.readline)).split()[1])
+            holder.send_signal(signal.SIGSTOP)
+            rival = await obtained(client)
+            assert (await client.commit(MODEL, commit_of(rival.lease_id, rival.token))).version == 1
+            holder.send_signal(signal.SIGCONT)
+            said = (await asyncio.to_thread(holder.stdout.read)).splitlines()
+        finally:
+            holder.kill()
+    assert [line for line in said if " " not in line] == ["lost", "refused"]
+    assert rival.token > token
+
+
+def test_threads_hold_leases_too(broker: Process) -> None:
+    with BlockingBrokerClient(ServiceSettings(broker_url=broker.url)) as client:
+        with client.lease(RESOURCE, holder="thread", ttl_ms=1000) as held:
+            time.sleep(1.6)
+            held.check()
+            with pytest.raises(LeaseHeld), client.lease(RESOURCE, holder="other"):
+                pass
+            assert client.commit(MODEL, commit_of(held.lease_id, held.token)).token == held.token
+        with client.lease(RESOURCE, holder="again") as again:
+            assert again.token > held.token
+        with pytest.raises(CommitRefused):
+            client.commit(MODEL, commit_of(held.lease_id, held.token, expected=1))
+
+
+def test_a_thread_sees_that_its_lease_is_lost(broker: Process) -> None:
+    with BlockingBrokerClient(ServiceSettings(broker_url=broker.url)) as client:
+        with pytest.raises(LeaseLost, match="in time"), client.lease(RESOURCE, holder="thread", ttl_ms=1500) as held:
+            broker.send(signal.SIGSTOP)
+            assert held.lost_event.wait(20.0)
+            broker.send(signal.SIGCONT)
+        assert not held.refused
+        until(lambda: gained(client))
+
+
+def gained(client: BlockingBrokerClient) -> bool:
+    try:
+        with client.lease(RESOURCE, holder="next"):
+            return True
+    except LeaseHeld:
+        return False
+
+
+async def test_credentials_enter_no_log(broker: Process, capfd: pytest.CaptureFixture[str]) -> None:
+    client = BrokerClient(ServiceSettings(broker_url=broker.url, broker_token="hush-hush"))  # type: ignore[arg-type]
+    broker.send(signal.SIGKILL)
+    with pytest.raises(BrokerAway) as error:
+        await client.leases()
+    assert "hush-hush" not in json.dumps([str(error.value), *capfd.readouterr()])
+    await client.aclose()
