@@ -1,4 +1,4 @@
-"""The command line: ``ptzjepa demo``, ``up``, ``camera``, ``track``, ``models``, ``leases``, ``broker``, ``verify``, and
+"""The command line: ``ptzjepa demo``, ``up``, ``camera``, ``track``, ``models``, ``leases``, ``broker``, ``verify``,
 ``world-model``.
 
 Wrong input ends with one line ``error: …`` on stderr and exit code 2, never with a traceback.

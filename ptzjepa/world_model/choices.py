@@ -8,10 +8,10 @@ from shared.errors import UserError
 from shared.world_model import WorldModelConfig
 from world_model_trainer.objectives import Objective, VicregWithInverseDynamics
 
-DEFAULT = "default"
-PRESETS: Mapping[str, WorldModelConfig] = {"tiny": WorldModelConfig()}
+DEFAULT_PRESET, DEFAULT_OBJECTIVE = "tiny", "vicreg+idm"
+PRESETS: Mapping[str, WorldModelConfig] = {DEFAULT_PRESET: WorldModelConfig()}
 OBJECTIVES: Mapping[str, Callable[[WorldModelConfig], Objective]] = {
-    DEFAULT: lambda config: VicregWithInverseDynamics(config.embedding_size),
+    DEFAULT_OBJECTIVE: lambda config: VicregWithInverseDynamics(config.embedding_size),
 }
 
 

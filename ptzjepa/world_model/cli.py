@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -14,11 +15,16 @@ Panoramas = Annotated[
     typer.Option("--panorama", metavar="FILE", help="Equirectangular image or a folder of them; may be repeated."),
 ]
 Generated = Annotated[bool, typer.Option("--generated", help="The generated scene, with changing light and traffic.")]
-Minutes = Annotated[float, typer.Option(metavar="M", help="Minutes of CPU time, per thread.")]
+Minutes = Annotated[float, typer.Option(metavar="M", help="Minutes of training, by --clock.")]
+Clock = Annotated[
+    str, typer.Option(metavar="wall|cpu", help="cpu: minutes of CPU time over threads, for busy machines.")
+]
 Seed = Annotated[int, typer.Option(min=0, metavar="S", help="Seed of everything random.")]
 Preset = Annotated[str, typer.Option(metavar="NAME", help="Sizes of the networks.")]
 Objective = Annotated[str, typer.Option(metavar="NAME", help="What the model learns by.")]
-Threads = Annotated[int, typer.Option(min=1, metavar="N", help="Threads to compute with.")]
+Threads = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="Threads to compute with; all cores if left out.")
+]
 Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder of the run; the same command goes on from it.")]
 Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all numbers there.")]
 Transfer = Annotated[
@@ -43,13 +49,15 @@ def train(
     minutes: Minutes = 10.0,
     seed: Seed = 0,
     preset: Preset = "tiny",
-    objective: Objective = "default",
+    objective: Objective = "vicreg+idm",
     cameras: Annotated[
         int, typer.Option(min=0, max=8, metavar="N", help="Cameras, each with its own fixed overlay; 0: no overlay.")
     ] = 0,
-    threads: Threads = 1,
+    clock: Clock = "wall",
+    threads: Threads = None,
+    json_file: Json = None,
 ) -> None:
-    """Train a world model from scratch.
+    """Train a world model from scratch, on all scenes together.
 
     Writes DIR/model.safetensors. Ctrl-C saves; the same command goes on, after
     a kill as well.
@@ -57,8 +65,18 @@ def train(
     from ptzjepa.world_model.train import TrainOptions
     from ptzjepa.world_model.train import train as run
 
-    options = TrainOptions(_sources(panorama, generated), out, minutes, seed, preset, objective, cameras, threads)
-    raise typer.Exit(run(options, _console()))
+    options = TrainOptions(
+        sources=_sources(panorama, generated),
+        out=out,
+        minutes=minutes,
+        seed=seed,
+        preset=preset,
+        objective=objective,
+        cameras=cameras,
+        threads=_threads(threads),
+        clock=_clock(clock),
+    )
+    raise typer.Exit(run(options, _console(), json_file))
 
 
 @app.command()
@@ -80,11 +98,16 @@ def evaluate(
     field_of_view: Annotated[
         float, typer.Option(metavar="DEG", help="Of stored views: horizontal, in degrees, at zoom 1.")
     ] = 60.0,
-    threads: Threads = 1,
+    stored_views: Annotated[
+        int | None,
+        typer.Option(min=21, max=1_000_000, metavar="N", help="Views that the look-up knows of a scene; else 20,000."),
+    ] = None,
+    threads: Threads = None,
 ) -> None:
     """Measure what a world model knows, beside its floors."""
-    from ptzjepa.world_model.evaluate import EvaluateOptions, write_json
+    from ptzjepa.world_model.evaluate import EvaluateOptions
     from ptzjepa.world_model.evaluate import evaluate as run
+    from ptzjepa.world_model.json_file import write_json
     from ptzjepa.world_model.tables import describe
 
     options = EvaluateOptions(
@@ -95,8 +118,9 @@ def evaluate(
         overlaid=overlaid,
         seed=seed,
         quick=quick,
-        threads=threads,
+        threads=_threads(threads),
         field_of_view=field_of_view,
+        stored_views=stored_views,
     )
     result = run(options)
     if json_file is not None:
@@ -110,22 +134,29 @@ def study(
     out: Out,
     panorama: Panoramas = None,
     generated: Generated = False,
-    seeds: Annotated[int, typer.Option(min=1, metavar="N", help="Runs per scene.")] = 3,
+    seeds: Annotated[int, typer.Option(min=1, metavar="N", help="Runs per scene and setting.")] = 3,
     minutes: Minutes = 10.0,
-    preset: Preset = "tiny",
-    objective: Objective = "default",
+    preset: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Sizes of the networks; may be repeated.")
+    ] = None,
+    objective: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="What models learn by; may be repeated.")
+    ] = None,
+    together: Annotated[bool, typer.Option("--together", help="One model for all scenes instead of one each.")] = False,
     transfer: Transfer = None,
     overlay: Annotated[bool, typer.Option("--overlay", help="Train a twin under a fixed overlay, too.")] = False,
     json_file: Json = None,
     quick: Quick = False,
-    threads: Threads = 1,
+    clock: Clock = "wall",
+    threads: Threads = None,
 ) -> None:
-    """Train and evaluate scenes × seeds; print mean ± deviation.
+    """Train and evaluate settings × scenes × seeds; one table, ± over seeds.
 
-    Every scene is trained on by itself. The same command goes on.
+    A setting is an objective and a preset. The same command goes on.
     """
     from ptzjepa.world_model import study as studies
-    from ptzjepa.world_model.evaluate import write_json
+    from ptzjepa.world_model.choices import DEFAULT_OBJECTIVE, DEFAULT_PRESET
+    from ptzjepa.world_model.json_file import write_json
 
     options = studies.StudyOptions(
         sources=_sources(panorama, generated),
@@ -133,13 +164,14 @@ def study(
         seeds=seeds,
         transfer=_sources(transfer, False, needed=False),
         overlay=overlay,
+        together=together,
         minutes=minutes,
-        preset=preset,
-        objective=objective,
-        threads=threads,
+        presets=tuple(dict.fromkeys(preset or [DEFAULT_PRESET])),
+        objectives=tuple(dict.fromkeys(objective or [DEFAULT_OBJECTIVE])),
+        threads=_threads(threads),
+        clock=_clock(clock),
         quick=quick,
     )
-    studies.check(options)
     code, result = studies.study(options, _console())
     if result is not None:
         if json_file is not None:
@@ -159,6 +191,21 @@ def _sources(panoramas: list[Path] | None, generated: bool, *, needed: bool = Tr
     if needed and not sources:
         raise UserError("no scene: give --panorama FILE or --generated")
     return tuple(sources)
+
+
+def _threads(wanted: int | None) -> int:
+    # What this process may run on can be less than the machine has.
+    return wanted or len(os.sched_getaffinity(0))
+
+
+def _clock(name: str) -> Literal["wall", "cpu"]:
+    from shared.errors import UserError
+
+    if name == "wall":
+        return "wall"
+    if name == "cpu":
+        return "cpu"
+    raise UserError(f"--clock {name}: give wall or cpu")
 
 
 def _console() -> Any:

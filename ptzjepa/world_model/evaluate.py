@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ import numpy as np
 import torch
 
 from camera_sampler.simulation.renderer import FIELD_OF_VIEW
-from ptzjepa.run_directory import write_atomically
 from ptzjepa.world_model.fresh_walks import overlays
 from ptzjepa.world_model.scenes import Rendered, Sizes, Source
 from ptzjepa.world_model.stored import stored_place
@@ -45,6 +43,7 @@ class EvaluateOptions:
     quick: bool = False
     threads: int = 1
     field_of_view: float = FIELD_OF_VIEW
+    stored_views: int | None = None
 
 
 def load_model(path: Path) -> tuple[WorldModel, dict[str, Any], Path]:
@@ -67,6 +66,8 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     run = card.get("run", {})
     seen = {each["digest"] for each in run.get("data", [])}
     sizes = Sizes().quick() if options.quick else Sizes()
+    if options.stored_views is not None:
+        sizes = replace(sizes, earlier=options.stored_views)
     twin = _overlaid_twin(options, model, run)
     places, losses = {}, []
     for place in _places(options, model, run, sizes):
@@ -77,12 +78,14 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
             break
         _say(f"{source.name}: comparing with the model trained under an overlay")
         place = Rendered(source, model.config.image_size, options.seed, sizes).place()
-        losses.append(overlay_loss(model, twin, place, overlays(1, model.config.image_size)[0]))
+        losses.append(overlay_loss(model, twin, place, overlays(1, model.config.image_size)[0], options.seed))
     relative = _relative(options, model, seen, sizes)
     for source in options.sources:
         places[source.name]["trained_here"] = source.digest in seen
+    found = headline(places, relative, losses)
     return {
-        **headline(places, relative, losses),
+        **found,
+        "headline": list(found),
         "format": FORMAT,
         "model": str(file),
         "card": card,
@@ -92,11 +95,6 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
         "relative": relative,
         "overlay": losses,
     }
-
-
-def write_json(path: Path, result: dict[str, Any]) -> None:
-    """Write a result whole or not at all; numbers that are not finite become null."""
-    write_atomically(path, json.dumps(_finite(result), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def _overlaid_twin(options: EvaluateOptions, model: WorldModel, run: dict[str, Any]) -> WorldModel | None:
@@ -116,13 +114,18 @@ def _check(options: EvaluateOptions) -> None:
         raise UserError("nothing to evaluate on: give --panorama, --generated, --views or --transfer")
     if options.overlaid and not options.sources:
         raise UserError("--overlaid needs --panorama or --generated to compare the two models on")
-    if 0 < len(options.transfer) <= LEAST_SCENES:
-        raise UserError(
-            f"--transfer: {len(options.transfer)} different panoramas; give {LEAST_SCENES + 1} or more, "
-            f"{LEAST_SCENES} of which train the head"
-        )
+    check_transfer(options.transfer)
     if not (math.isfinite(options.field_of_view) and 1.0 <= options.field_of_view <= 170.0):
         raise UserError(f"--field-of-view {options.field_of_view:g}: must be from 1 to 170 degrees")
+
+
+def check_transfer(scenes: Sequence[Source]) -> None:
+    """Raise ``UserError`` unless there are no scenes for relative pose, or enough."""
+    if 0 < len(scenes) <= LEAST_SCENES:
+        raise UserError(
+            f"--transfer: {len(scenes)} different panoramas; give {LEAST_SCENES + 1} or more, "
+            f"{LEAST_SCENES} of which train the head"
+        )
 
 
 def _places(options: EvaluateOptions, model: WorldModel, run: dict[str, Any], sizes: Sizes) -> Iterator[Place]:
@@ -169,14 +172,6 @@ def _pairs(scenes: Sequence[Source], size: int, seed: int, count: int, purpose: 
     for number, source in enumerate(scenes):
         generator = np.random.default_rng((seed, 3_000_017, purpose, number))
         yield Rendered(source, size, seed, Sizes()).pairs(generator, count)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _finite(each) for name, each in value.items()}
-    if isinstance(value, list):
-        return [_finite(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _say(text: str) -> None:

@@ -116,6 +116,7 @@ class Rendered:
     def __init__(self, source: Source, size: int, seed: int, sizes: Sizes, overlay: Overlay | None = None) -> None:
         self._source, self._size, self._seed, self._sizes, self._overlay = source, size, seed, sizes, overlay
         self._scene = source.open()
+        self._cells = walking.PoseCells(seed)
 
     def place(self) -> Place:
         """Render everything that one place is evaluated on; the earlier views come chunk by chunk."""
@@ -125,8 +126,8 @@ class Rendered:
             name=self._source.name,
             kind="changing" if self._source.changes else "static",
             field_of_view=FIELD_OF_VIEW,
-            fit=self._anywhere(self._generator(1), sizes.fit),
-            held_out=self._anywhere(self._generator(2), sizes.held_out),
+            fit=self._anywhere(self._generator(1), sizes.fit, held_out=False),
+            held_out=self._anywhere(self._generator(2), sizes.held_out, held_out=True),
             walks=walks,
             earlier=self._earlier(),
             circles=self._circles(self._generator(5)),
@@ -170,8 +171,8 @@ class Rendered:
     def _views(self, poses: Array, seconds: Array) -> Views:
         return Views(self._render(poses, seconds), torch.from_numpy(poses), torch.from_numpy(seconds))
 
-    def _anywhere(self, generator: np.random.Generator, count: int) -> Views:
-        poses = walking.poses_anywhere(generator, count)
+    def _anywhere(self, generator: np.random.Generator, count: int, *, held_out: bool) -> Views:
+        poses = self._cells.draw(generator, count, held_out=held_out)
         return self._views(poses, generator.uniform(*self._later, count) * DAY_SECONDS)
 
     def _earlier(self) -> Iterator[Views]:
@@ -209,8 +210,8 @@ class Rendered:
         return torch.stack(beside, dim=1)
 
     def _day_and_night(self, generator: np.random.Generator) -> DayAndNight:
-        fit = walking.poses_anywhere(generator, self._sizes.nights)
-        held_out = walking.poses_anywhere(generator, self._sizes.nights)
+        fit = self._cells.draw(generator, self._sizes.nights, held_out=False)
+        held_out = self._cells.draw(generator, self._sizes.nights, held_out=True)
         noon, midnight = (
             (DAYS + 1.0 + share - MORNING) * DAY_SECONDS + generator.uniform(-0.02, 0.02, len(fit)) * DAY_SECONDS
             for share in (NOON, MIDNIGHT)

@@ -5,21 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ptzjepa.world_model.targets import TARGETS
+from world_model_trainer.evaluation import flatten
+
 WIDTH = 80
-_LABEL = 26
+_LABEL, _LONG_LABEL = 26, 40
+_SIDE_BY_SIDE = 2
 _NONE = "–"
 
 Row = tuple[str, Sequence[float | str | None]]
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Row], digits: int = 3) -> Iterator[str]:
-    """Yield the lines of one table: a title, the columns' names, a line a row."""
-    width = (WIDTH - _LABEL) // max(1, len(columns))
+def table(
+    title: str, columns: Sequence[str], rows: Sequence[Row], digits: int = 3, label: int = _LABEL
+) -> Iterator[str]:
+    """Yield the lines of one table: a title, the columns' names, a line a row behind a label of that width."""
+    width = (WIDTH - label) // max(1, len(columns))
     yield ""
     yield title
-    yield " " * _LABEL + "".join(f"{name[: width - 1]:>{width}}" for name in columns)
-    for label, values in rows:
-        yield f"{label[: _LABEL - 1]:<{_LABEL}}" + "".join(f"{show(value, digits):>{width}}" for value in values)
+    yield " " * label + "".join(f"{name[: width - 1]:>{width}}" for name in columns)
+    for name, values in rows:
+        yield f"{name[: label - 1]:<{label}}" + "".join(f"{show(value, digits):>{width}}" for value in values)
 
 
 def show(value: float | str | None, digits: int = 3) -> str:
@@ -37,6 +43,38 @@ def describe(result: Mapping[str, Any]) -> Iterator[str]:
         yield from _relative(result["relative"])
     if result["overlay"]:
         yield from _overlay(result["overlay"])
+    yield from _headline(result)
+
+
+def study_table(settings: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Iterator[str]:
+    """Yield the lines of a study: mean ± deviation by name, a column for each setting, two side by side."""
+    names = list(settings)
+    for at in range(0, len(names), _SIDE_BY_SIDE):
+        shown = names[at : at + _SIDE_BY_SIDE]
+        rows: list[Row] = [
+            (name, [_target(name), *(_plus_minus(settings[setting].get(name)) for setting in shown)])
+            for name in dict.fromkeys(name for setting in shown for name in settings[setting])
+        ]
+        yield from table("Mean ± deviation over seeds", ("target", *shown), rows, label=_LONG_LABEL)
+
+
+def _headline(result: Mapping[str, Any]) -> Iterator[str]:
+    """All numbers that a target is set for, with the target and the floors."""
+    numbers = flatten({name: result[name] for name in result["headline"]})
+    rows: list[Row] = []
+    for name, target in TARGETS.items():
+        value = numbers.get(name)
+        verdict = None if value is None else "met" if target.met(value) else "missed"
+        rows.append((name, [value, str(target), verdict]))
+    yield from table("Targets: ten minutes from scratch on two cores", ("here", "target", ""), rows)
+
+
+def _target(name: str) -> str | None:
+    return str(TARGETS[name]) if name in TARGETS else None
+
+
+def _plus_minus(found: Mapping[str, float] | None) -> str | None:
+    return f"{show(found['mean'])} ± {show(found['deviation'])}" if found else None
 
 
 def _place(name: str, place: Mapping[str, Any]) -> Iterator[str]:

@@ -21,6 +21,10 @@ LEAP_SHARE = 0.3
 """Of the moves, those that are drawn from whole ranges: agents and operators do not only nudge."""
 LEAP = np.array([20.0, 15.0, 0.4])
 
+CELL_DEGREES = 10.0
+HELD_OUT_SHARE = 0.2
+"""Of the cells of 10° × 10° of pan and tilt, at every zoom, those whose poses no probe is fitted at."""
+
 Array = npt.NDArray[Any]
 
 
@@ -34,6 +38,32 @@ def poses_anywhere(generator: np.random.Generator, count: int) -> Array:
         ],
         axis=1,
     ).astype(np.float32)
+
+
+class PoseCells:
+    """Divides all poses by cells of pan and tilt into those to fit at and those held out."""
+
+    def __init__(self, seed: int) -> None:
+        self._across = math.ceil((LIMITS.pan_max - LIMITS.pan_min) / CELL_DEGREES)
+        self._up = math.ceil((LIMITS.tilt_max - LIMITS.tilt_min) / CELL_DEGREES)
+        cells = self._across * self._up
+        self._held_out = np.zeros(cells, bool)
+        self._held_out[np.random.default_rng(seed).permutation(cells)[: round(HELD_OUT_SHARE * cells)]] = True
+
+    def held_out(self, poses: Array) -> Array:
+        """Tell which of ``poses [N, 3]`` are held out: ``[N]`` bool."""
+        across = np.floor((poses[:, 0] - LIMITS.pan_min) / CELL_DEGREES).astype(int).clip(0, self._across - 1)
+        up = np.floor((poses[:, 1] - LIMITS.tilt_min) / CELL_DEGREES).astype(int).clip(0, self._up - 1)
+        chosen: Array = self._held_out[across * self._up + up]
+        return chosen
+
+    def draw(self, generator: np.random.Generator, count: int, *, held_out: bool) -> Array:
+        """Draw ``[count, 3]`` poses, uniform over those that are, or are not, held out."""
+        found = np.empty((0, 3), np.float32)
+        while len(found) < count:
+            poses = poses_anywhere(generator, count)
+            found = np.concatenate([found, poses[self.held_out(poses) == held_out]])
+        return found[:count]
 
 
 def walk(generator: np.random.Generator, count: int, moves: int) -> tuple[Array, Array]:

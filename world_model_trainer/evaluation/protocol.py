@@ -75,20 +75,28 @@ def evaluate_place(model: WorldModel, place: Place, seed: int) -> Measured:
 
 
 @torch.no_grad()
-def overlay_loss(clean: WorldModel, overlaid: WorldModel, place: Place, overlay: Overlay) -> Measured:
+def overlay_loss(clean: WorldModel, overlaid: WorldModel, place: Place, overlay: Overlay, seed: int) -> Measured:
     """Compare a model trained and probed without an overlay with one trained and probed under it.
 
-    ``place`` is clean. ``drop`` is the linear R² lost, mean over pan, tilt and zoom.
+    ``place`` is clean. ``drop`` is the linear R² lost, mean over pan, tilt and zoom; ``random_drop`` what an untrained
+    encoder loses.
     """
+    floor = untrained(clean.config, seed)
+    asked = {
+        "clean": (clean, _as_it_is),
+        "overlaid": (overlaid, overlay.on),
+        "random_clean": (floor, _as_it_is),
+        "random_overlaid": (floor, overlay.on),
+    }
     scores = {}
-    for name, model in (("clean", clean), ("overlaid", overlaid)):
-        covered = overlay.on if name == "overlaid" else _as_it_is
+    for name, (model, covered) in asked.items():
         fit = encode(embedding_of(model), covered(place.fit.images))
         held_out = encode(embedding_of(model), covered(place.held_out.images))
         probe = linear_probe(fit, place.fit.poses)
         scores[name] = score(probe, held_out, place.held_out.poses, place.field_of_view)
     return {
         "drop": scores["clean"].mean - scores["overlaid"].mean,
+        "random_drop": scores["random_clean"].mean - scores["random_overlaid"].mean,
         **{name: asdict(found) for name, found in scores.items()},
     }
 
@@ -238,9 +246,13 @@ def _nuisance(model: WorldModel, ours: Encoded, place: Place, probe: Predict) ->
     }
     if place.day_and_night is not None:
         day = linear_probe(encode(encoder, place.day_and_night.day.images), place.day_and_night.day.poses)
-        found["night"] = {
-            name: asdict(score(day, encode(encoder, views.images), views.poses, place.field_of_view))
+        scores = {
+            name: score(day, encode(encoder, views.images), views.poses, place.field_of_view)
             for name, views in (("day", place.day_and_night.day_held_out), ("night", place.day_and_night.night))
+        }
+        found["night"] = {
+            **{name: asdict(each) for name, each in scores.items()},
+            "drop": scores["day"].mean - scores["night"].mean,
         }
     return found
 
