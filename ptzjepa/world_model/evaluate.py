@@ -72,7 +72,7 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     places, losses = {}, []
     for place in _places(options, model, run, sizes):
         _say(f"{place.name}: measuring")
-        places[place.name] = evaluate_place(model, place, options.seed)
+        places[place.name] = evaluate_place(model, place, options.seed, mlp_steps=sizes.mlp_steps)
     for source in options.sources:
         if twin is None:
             break

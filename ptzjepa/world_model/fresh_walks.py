@@ -1,4 +1,4 @@
-"""A bounded buffer of walks that are rendered as training goes on.
+"""A bounded buffer of walks that are rendered as training goes on: fast until it is full, then one a step.
 
 Walk n is a function of the seed and n alone, and so is which slot it takes. A run that goes on renders the same buffer
 again, and nothing of it needs to be stored.
@@ -20,6 +20,8 @@ from world_model_trainer.objectives import Trajectories
 MOVES = 20
 MOST_VIEWS = 20_000
 MOST_BYTES = 256 * 2**20
+FIRST_WALKS, FILLING = 64, 8
+"""Walks before the first step, and with each step until the buffer is full."""
 
 
 def overlays(count: int, size: int) -> list[Overlay]:
@@ -42,19 +44,30 @@ class FreshWalks:
         """Walks rendered so far, those of former lives of the run included."""
 
     @property
-    def views(self) -> int:
-        """Views that the buffer holds."""
-        return self.capacity * (MOVES + 1)
+    def walks(self) -> int:
+        """Walks that the buffer holds."""
+        return min(self.rendered, self.capacity)
 
     def fill(self, rendered: int, stop: Callable[[], bool]) -> None:
-        """Render the buffer as it was after ``rendered`` walks, at least one buffer full; ``stop`` ends it early."""
-        rendered = max(rendered, self.capacity)
-        self.rendered = rendered - self.capacity
+        """Render the buffer as it was after ``rendered`` walks, some at least; ``stop`` ends it early."""
+        rendered = max(rendered, min(FIRST_WALKS, self.capacity))
+        self.rendered = max(0, rendered - self.capacity)
         while self.rendered < rendered and not stop():
-            self.refresh()
+            self._render_one()
 
     def refresh(self) -> None:
-        """Replace the oldest walk by a new one."""
+        """Render what comes with one step: new walks while there is room, then one in place of the oldest."""
+        for _ in range(FILLING if self.rendered + FILLING <= self.capacity else 1):
+            self._render_one()
+
+    def sample(self, generator: np.random.Generator, batch: int, length: int) -> Trajectories:
+        """Draw ``batch`` stretches of ``length`` moves."""
+        rows = torch.from_numpy(generator.integers(self.walks, size=batch))[:, None]
+        starts = torch.from_numpy(generator.integers(MOVES + 1 - length, size=batch))[:, None]
+        steps = starts + torch.arange(length + 1)
+        return Trajectories(self._images[rows, steps], self._poses[rows, steps], self._actions[rows, steps[:, :-1]])
+
+    def _render_one(self) -> None:
         number = self.rendered
         generator = np.random.default_rng((self._seed, number))
         poses, actions = walking.walk(generator, 1, MOVES)
@@ -66,10 +79,3 @@ class FreshWalks:
         self._images[slot], self._poses[slot] = images, torch.from_numpy(poses[0])
         self._actions[slot] = torch.from_numpy(actions[0])
         self.rendered += 1
-
-    def sample(self, generator: np.random.Generator, batch: int, length: int) -> Trajectories:
-        """Draw ``batch`` stretches of ``length`` moves."""
-        rows = torch.from_numpy(generator.integers(self.capacity, size=batch))[:, None]
-        starts = torch.from_numpy(generator.integers(MOVES + 1 - length, size=batch))[:, None]
-        steps = starts + torch.arange(length + 1)
-        return Trajectories(self._images[rows, steps], self._poses[rows, steps], self._actions[rows, steps[:, :-1]])

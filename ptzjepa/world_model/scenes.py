@@ -24,6 +24,7 @@ from shared.pose import Pose
 from world_model_trainer.evaluation import DayAndNight, Place, Views, Walks
 from world_model_trainer.evaluation.loops import TURN_STEPS, turn
 from world_model_trainer.evaluation.nuisance import Overlay
+from world_model_trainer.evaluation.pose_probe import MLP_STEPS
 from world_model_trainer.evaluation.relative_pose import Pairs
 
 GENERATED = "generated"
@@ -47,11 +48,21 @@ class Sizes:
     nights: int = 1000
     pairs: int = 1500
     head_steps: int = 3000
+    mlp_steps: int = MLP_STEPS
 
     def quick(self) -> Sizes:
         """Return sizes for a first look."""
         return replace(
-            self, fit=600, held_out=300, walks=64, earlier=1000, circles=16, nights=200, pairs=60, head_steps=100
+            self,
+            fit=600,
+            held_out=300,
+            walks=64,
+            earlier=1000,
+            circles=16,
+            nights=200,
+            pairs=60,
+            head_steps=100,
+            mlp_steps=200,
         )
 
 

@@ -33,7 +33,8 @@ from shared.world_model import WorldModel, pick_device, save_checkpoint
 from world_model_trainer.training import DivergedError, Trainer, TrainingConfig, seed_everything
 
 EXIT_INTERRUPTED = 130
-SAVE_SECONDS = 20.0
+SAVE_SECONDS, SAVE_SHARE = 20.0, 0.1
+"""How often the state is saved: the smaller of these seconds and this share of the budget."""
 LEARNING_RATE, WARM_UP_STEPS = 3e-3, 50
 """Higher than a service's, which has no end to slow down for."""
 LEAST_RATE = 0.02
@@ -154,10 +155,12 @@ class Training:
 
     def _learn(self, walks: FreshWalks, line: ProgressLine) -> None:
         config = self._trainer.config
-        next_save = self._spent() + SAVE_SECONDS
-        while not self._stopping and (spent := self._spent()) < self._budget:
+        every = min(SAVE_SECONDS, SAVE_SHARE * self._budget)
+        next_save = self._spent() + every
+        # However short the budget, what is written has learnt something.
+        while not self._stopping and ((spent := self._spent()) < self._budget or not self._trainer.steps):
             generator = np.random.default_rng((self._options.seed, 2_000_003, self._trainer.steps))
-            decay = LEAST_RATE + (1.0 - LEAST_RATE) * 0.5 * (1.0 + math.cos(math.pi * spent / self._budget))
+            decay = LEAST_RATE + (1.0 - LEAST_RATE) * 0.5 * (1.0 + math.cos(math.pi * min(1.0, spent / self._budget)))
             try:
                 terms = self._trainer.step(walks.sample(generator, config.batch, config.length), decay=decay)
             except DivergedError as error:
@@ -168,7 +171,7 @@ class Training:
             line.show(spent, self._trainer.steps, self._losses["total"])
             if spent >= next_save:
                 self._save(walks, finished=False)
-                next_save = spent + SAVE_SECONDS
+                next_save = spent + every
 
     def _stop(self) -> None:
         self._stopping = True
@@ -191,7 +194,7 @@ class Training:
             "views_trained": steps * trainer.config.batch * (trainer.config.length + 1),
             "walks_rendered": walks.rendered,
             "views_rendered": walks.rendered * (MOVES + 1),
-            "views_in_buffer": walks.views,
+            "views_in_buffer": walks.walks * (MOVES + 1),
             "parameters": sum(parameter.numel() for parameter in trainer.model.parameters()),
             "losses": self._losses,
             "spent_seconds": round(self._spent(), 3),

@@ -1,7 +1,8 @@
 """Group structure: moves that lead back must lead the dream back.
 
 Closing alone is cheap (who never leaves has closed every loop), so the distance from the true views on the way is
-measured beside it. All distances are Euclidean and in units of the mean distance between two held-out embeddings.
+measured beside it. All distances are Euclidean and in units of the mean distance between two held-out embeddings;
+where all embeddings are the same there is no unit, and the answer is None.
 """
 
 from __future__ import annotations
@@ -49,17 +50,22 @@ def out_and_back(poses: Tensor, actions: Tensor) -> Path:
 
 
 @torch.no_grad()
-def closure(model: WorldModel, start: Tensor, path: Path, unit: float) -> float:
+def closure(model: WorldModel, start: Tensor, path: Path, unit: float) -> float | None:
     """Return the mean of ``‖ẑ_N − z_0‖ / unit`` over dreams from ``start [B, D]`` along a path."""
     end = model.rollout(start, path.poses, path.actions)[:, -1].float()
-    return float((end - start).norm(dim=-1).mean()) / unit
+    return distance(end, start, unit)
 
 
 @torch.no_grad()
-def way_error(model: WorldModel, encoded: Tensor, path: Path, unit: float) -> float:
+def way_error(model: WorldModel, encoded: Tensor, path: Path, unit: float) -> float | None:
     """Return the mean of ``‖ẑ_k − z_k‖ / unit`` over all steps; ``encoded [B, T+1, D]`` are the true views."""
     dreamt = model.rollout(encoded[:, 0], path.poses, path.actions).float()
-    return float((dreamt - encoded[:, 1:]).norm(dim=-1).mean()) / unit
+    return distance(dreamt, encoded[:, 1:], unit)
+
+
+def distance(answer: Tensor, true: Tensor, unit: float) -> float | None:
+    """Return the mean distance of ``answer [..., D]`` from ``true [..., D]`` in units."""
+    return float((answer - true).norm(dim=-1).mean()) / unit if unit > 0.0 else None
 
 
 def _path(starts: Tensor, actions: Tensor) -> Path:

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from world_model_trainer.evaluation.angles import degrees_between, pose_targets, poses_from_targets, view_width
 
-PENALTIES = (1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
+PENALTIES = (1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """Per sample, on weights of standardised inputs."""
 INNER_SHARE = 0.8
 """Of the views to fit at, those that the penalty is tried on; the rest chooses it. Held-out views have no say."""
@@ -114,9 +114,9 @@ def linear_probe(embeddings: Tensor, poses: Tensor) -> Predict:
     return fit_ridge(embeddings, pose_targets(poses))
 
 
-def mlp_probe(embeddings: Tensor, poses: Tensor, seed: int) -> Predict:
+def mlp_probe(embeddings: Tensor, poses: Tensor, seed: int, *, steps: int = MLP_STEPS) -> Predict:
     """Fit the MLP probe on ``embeddings [N, D]`` of views at ``poses [N, 3]``."""
-    return fit_mlp(embeddings, pose_targets(poses), seed)
+    return fit_mlp(embeddings, pose_targets(poses), seed, steps=steps)
 
 
 def shuffled_probe(embeddings: Tensor, poses: Tensor, seed: int) -> Predict:

@@ -17,6 +17,7 @@ from world_model_trainer.evaluation.encoding import embedding_of, encode, encode
 from world_model_trainer.evaluation.lookup import PoseLookup
 from world_model_trainer.evaluation.nuisance import Overlay, camera_identity, make_overlay
 from world_model_trainer.evaluation.pose_probe import (
+    MLP_STEPS,
     Predict,
     linear_probe,
     mlp_probe,
@@ -43,7 +44,7 @@ class Encoded:
 
 
 @torch.no_grad()
-def evaluate_place(model: WorldModel, place: Place, seed: int) -> Measured:
+def evaluate_place(model: WorldModel, place: Place, seed: int, *, mlp_steps: int = MLP_STEPS) -> Measured:
     """Measure a world model in one place. The same seed gives the same numbers on the same machine."""
     floor = untrained(model.config, seed)
     ours, random = _encode_place(model, place), _encode_place(floor, place)
@@ -59,7 +60,7 @@ def evaluate_place(model: WorldModel, place: Place, seed: int) -> Measured:
             "moves": place.walks.moves,
             "lookup": len(lookup),
         },
-        "probe": _probes(probe, ours, random, place, seed),
+        "probe": _probes(probe, ours, random, place, seed, mlp_steps),
         "spread": {"model": _spread(ours), "random": _spread(random)},
         "open_loop": _open_loop(model, ours.walks, place, lookup, seed),
         "retrieval": _retrieval(model, ours.walks, place, lookup, random.walks),
@@ -114,13 +115,13 @@ def _encode_place(model: WorldModel, place: Place) -> Encoded:
     )
 
 
-def _probes(probe: Predict, ours: Encoded, random: Encoded, place: Place, seed: int) -> Measured:
+def _probes(probe: Predict, ours: Encoded, random: Encoded, place: Place, seed: int, mlp_steps: int) -> Measured:
     poses = place.fit.poses
     judged = {
         "linear": (probe, ours),
-        "mlp": (mlp_probe(ours.fit, poses, seed), ours),
+        "mlp": (mlp_probe(ours.fit, poses, seed, steps=mlp_steps), ours),
         "random_linear": (linear_probe(random.fit, poses), random),
-        "random_mlp": (mlp_probe(random.fit, poses, seed), random),
+        "random_mlp": (mlp_probe(random.fit, poses, seed, steps=mlp_steps), random),
         "shuffled": (shuffled_probe(ours.fit, poses, seed), ours),
     }
     return {
@@ -218,14 +219,10 @@ def _loops(model: WorldModel, ours: Encoded, place: Place, lookup: PoseLookup) -
         answer = lookup(path.poses[:, 1:])
         found["turn"] = loops.closure(model, circles[:, 0], path, unit)
         found["turn_off_on_the_way"] = loops.way_error(model, circles, path, unit)
-        found["copy_last_off_on_the_way"] = _off(open_loop.copy_last(circles), circles[:, 1:], unit)
-        found["lookup_turn"] = _off(answer[:, -1], circles[:, 0], unit)
-        found["lookup_off_on_the_way"] = _off(answer, circles[:, 1:], unit)
+        found["copy_last_off_on_the_way"] = loops.distance(open_loop.copy_last(circles), circles[:, 1:], unit)
+        found["lookup_turn"] = loops.distance(answer[:, -1], circles[:, 0], unit)
+        found["lookup_off_on_the_way"] = loops.distance(answer, circles[:, 1:], unit)
     return found
-
-
-def _off(answer: Tensor, true: Tensor, unit: float) -> float:
-    return float((answer - true).norm(dim=-1).mean()) / unit
 
 
 def _nuisance(model: WorldModel, ours: Encoded, place: Place, probe: Predict) -> Measured:
