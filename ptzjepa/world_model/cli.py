@@ -98,6 +98,7 @@ def evaluate(
     field_of_view: Annotated[
         float, typer.Option(metavar="DEG", help="Of stored views: horizontal, in degrees, at zoom 1.")
     ] = 60.0,
+    camera: Annotated[str, typer.Option(metavar="NAME", help="Of stored views: whose they are.")] = "",
     stored_views: Annotated[
         int | None,
         typer.Option(min=21, max=1_000_000, metavar="N", help="Views that the look-up knows of a scene; else 20,000."),
@@ -120,6 +121,7 @@ def evaluate(
         quick=quick,
         threads=_threads(threads),
         field_of_view=field_of_view,
+        camera=camera,
         stored_views=stored_views,
     )
     result = run(options)

@@ -43,6 +43,7 @@ class EvaluateOptions:
     quick: bool = False
     threads: int = 1
     field_of_view: float = FIELD_OF_VIEW
+    camera: str = ""
     stored_views: int | None = None
 
 
@@ -117,6 +118,9 @@ def _check(options: EvaluateOptions) -> None:
     check_transfer(options.transfer)
     if not (math.isfinite(options.field_of_view) and 1.0 <= options.field_of_view <= 170.0):
         raise UserError(f"--field-of-view {options.field_of_view:g}: must be from 1 to 170 degrees")
+    for source in (*options.sources, *options.transfer):
+        if source.panorama is not None:
+            source.open()
 
 
 def check_transfer(scenes: Sequence[Source]) -> None:
@@ -132,12 +136,12 @@ def _places(options: EvaluateOptions, model: WorldModel, run: dict[str, Any], si
     size = model.config.image_size
     # A model that was trained under an overlay is at home under it.
     overlay = overlays(1, size)[0] if run.get("cameras") else None
+    # What may turn out to be wrong comes before what takes long.
+    for path in options.views:
+        yield stored_place(path, size, options.field_of_view, options.camera)
     for source in options.sources:
         _say(f"{source.name}: rendering")
         yield Rendered(source, size, options.seed, sizes, overlay).place()
-    for path in options.views:
-        _say(f"{path}: reading")
-        yield stored_place(path, size, options.field_of_view)
 
 
 def split_scenes(scenes: Sequence[Source], seen: set[str], seed: int) -> tuple[list[Source], list[Source]]:

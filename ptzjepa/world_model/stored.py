@@ -30,7 +30,9 @@ def stored_place(path: Path, size: int, field_of_view: float, camera: str = "") 
     try:
         index = read_index(path, camera=camera)
     except UserError as error:
-        raise UserError(str(error).replace("PTZ_STORED_IMAGES:", "--views:")) from error
+        # The stored camera speaks of its settings; here they are options.
+        said = str(error).replace("PTZ_STORED_IMAGES", "--views").replace("PTZ_STORED_CAMERA", "--camera")
+        raise UserError(said) from error
     views, aspect = _read(index, path, size)
     earlier = round(EARLIER_SHARE * len(views))
     fit, later = _part(views, slice(0, earlier)), _part(views, slice(earlier, None))

@@ -113,7 +113,8 @@ class Training:
     def go(self) -> int:
         """Train until the budget is spent or somebody stops it."""
         if self.card.get("finished"):
-            self._console.print(f"{self._options.out} is trained already; give another --out for another run")
+            done = f"{self._options.out} is trained already; give another --out for another run"
+            self._console.print(done, soft_wrap=True)
             return EXIT_OK
         with _stopped_by(self._stop), ProgressLine(self._console, self._budget) as line:
             walks = self._prepare(line)

@@ -219,7 +219,7 @@ def test_stored_views_are_held_out_by_time(tmp_path: Path, scene: Path) -> None:
         Image.fromarray(image.permute(1, 2, 0).numpy()).save(tmp_path / name)
         pan, tilt, zoom = pose
         when = f"2026-05-04T{number // 60:02}:{number % 60:02}:00Z"
-        rows.append(json.dumps({"file": name, "pan": pan, "tilt": tilt, "zoom": zoom, "time": when}))
+        rows.append(json.dumps({"path": name, "pan": pan, "tilt": tilt, "zoom": zoom, "captured_at": when}))
     index = tmp_path / "index.jsonl"
     index.write_text("\n".join(rows) + "\n")
     place = stored_place(index, 32, 60.0)
@@ -229,6 +229,8 @@ def test_stored_views_are_held_out_by_time(tmp_path: Path, scene: Path) -> None:
     assert np.allclose(place.fit.poses.numpy(), poses[0, :144], atol=1e-3)
     apart = (place.fit.images[10].float() - images[10].float()).abs().mean()
     assert apart < 12.0, "the picture of that pose, after a JPEG"
+    with pytest.raises(UserError, match="--views: no pictures"):
+        stored_place(index, 32, 60.0, "elsewhere")
     index.write_text("\n".join(rows[:100]) + "\n")
     with pytest.raises(UserError, match="100 sound pictures of 100"):
         stored_place(index, 32, 60.0)
