@@ -99,9 +99,10 @@ class Training:
         self._budget = options.minutes * 60.0
         seed_everything(options.seed)
         config = preset(options.preset)
-        objective = make_objective(options.objective, config)
+        # The model first: one seed begins with the same weights, whatever the objective.
+        model, objective = WorldModel(config), make_objective(options.objective, config)
         learning = TrainingConfig(learning_rate=LEARNING_RATE, warm_up_steps=WARM_UP_STEPS)
-        self._trainer = Trainer(WorldModel(config), learning, device=pick_device(), objective=objective)
+        self._trainer = Trainer(model, learning, device=pick_device(), objective=objective)
         self.card: dict[str, Any] = {}
         """What the run is and came to, as last saved."""
         self._losses: dict[str, float] = {}
