@@ -121,6 +121,7 @@ def test_a_drifting_dream_misses_its_beginning_by_its_drift() -> None:
     path = loops.turn(place.walks.poses[:, 0])
     assert loops.closure(Knowing(drift=0.01), start, path, 2.0) == pytest.approx(36 * 0.01 * length / 2.0, rel=1e-3)
     back = loops.out_and_back(place.walks.poses, place.walks.actions)
+    assert torch.allclose(angles.difference(back.poses[:, :-1], back.poses[:, 1:]), back.actions, atol=1e-4)
     assert loops.closure(Knowing(drift=0.01), start, back, 1.0) == pytest.approx(32 * 0.01 * length, rel=1e-3)
 
 
