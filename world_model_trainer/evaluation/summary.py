@@ -83,7 +83,7 @@ def _floors(means: Means, twins: Means, relative: Measured | None) -> dict[str, 
         "within_between": {"random": means.of("spread.random.within_between")},
         "rollout_ratio": {
             "lookup": means.steps("open_loop.lookup_vs_copy_last"),
-            "warp_where_overlapping": means.steps("open_loop.warp_vs_copy_last"),
+            "warp": means.steps("open_loop.warp_vs_copy_last"),
             "untrained": means.steps("open_loop.untrained_vs_copy_last"),
         },
         "loop_closure": {"copy_last": 0.0, "lookup": means.of("loops.lookup_turn")},
