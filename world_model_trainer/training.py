@@ -64,11 +64,14 @@ class Trainer:
         self._parameters = parameters
         self.steps = 0
 
-    def step(self, batch: Trajectories) -> dict[str, float]:
-        """Take one optimiser step; return the weighted terms and their sum as ``total``. ``DivergedError`` on NaN."""
+    def step(self, batch: Trajectories, *, decay: float = 1.0) -> dict[str, float]:
+        """Take one optimiser step; return the weighted terms and their sum as ``total``. ``DivergedError`` on NaN.
+
+        ``decay`` scales the learning rate after the warm-up: whoever knows when training ends makes the schedule.
+        """
         warm = min(1.0, (self.steps + 1) / max(1, self.config.warm_up_steps))
         for group in self.optimizer.param_groups:
-            group["lr"] = self.config.learning_rate * warm
+            group["lr"] = self.config.learning_rate * warm * decay
         with autocast(self.device):
             rollout = self.objective.roll_out(self.model, batch.to(self.device))
         terms = self.objective(rollout)
