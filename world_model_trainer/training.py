@@ -1,4 +1,4 @@
-"""One world model learning from replayed trajectories: no streams, no leases, no clocks."""
+"""One world model learning from trajectories: no streams, no leases, no clocks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from shared.world_model import WorldModel, autocast
-from world_model_trainer.objectives import Objective, Trajectories, VicregWithInverseDynamics, roll_out
+from world_model_trainer.objectives import Objective, Rollout, Trajectories, VicregWithInverseDynamics, roll_out
+from world_model_trainer.parts import split
+from world_model_trainer.schedule import rate_share
+from world_model_trainer.team import Alone, Team
 
 
 class TrainingConfig(BaseModel):
@@ -19,11 +22,22 @@ class TrainingConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     batch: int = Field(default=64, ge=4, description="trajectories per step")
+    micro_batches: int = Field(default=1, ge=1, description="parts that a batch is computed in, one after the other")
     length: int = Field(default=4, ge=1, le=64, description="moves per trajectory: the open-loop horizon of the loss")
     learning_rate: float = Field(default=1e-3, gt=0.0)
     weight_decay: float = Field(default=1e-4, ge=0.0)
     warm_up_steps: int = Field(default=20, ge=0)
+    schedule_steps: int = Field(
+        default=0, ge=0, description="steps until the rate has fallen to its floor; 0: it stays"
+    )
+    floor: float = Field(default=0.1, gt=0.0, le=1.0, description="share of the learning rate that is left then")
     clip_norm: float = Field(default=1.0, gt=0.0)
+    mixed_precision: bool = Field(default=True, description="bfloat16 where the device is fast with it")
+
+    @property
+    def views_a_step(self) -> int:
+        """Views that one step looks at."""
+        return self.batch * (self.length + 1)
 
 
 @dataclass(frozen=True)
@@ -44,53 +58,102 @@ class DivergedError(ArithmeticError):
 
 
 class Trainer:
-    """Holds a world model, its objective and its optimiser, and takes steps."""
+    """Holds a world model, its objective and its optimiser, and takes steps: alone, or with a team of processes."""
 
     def __init__(
-        self, model: WorldModel, config: TrainingConfig, *, device: torch.device, objective: Objective | None = None
+        self,
+        model: WorldModel,
+        config: TrainingConfig,
+        *,
+        device: torch.device,
+        objective: Objective | None = None,
+        team: Team | None = None,
     ) -> None:
         self.model = model.to(device)
         self.config, self.device = config, device
         self.objective = (objective or VicregWithInverseDynamics(model.config.embedding_size)).to(device)
-        parameters = [*self.model.parameters(), *self.objective.parameters()]
-        matrices = [p for p in parameters if p.ndim > 1]
-        vectors = [p for p in parameters if p.ndim <= 1]
+        self.parameters = [*self.model.parameters(), *self.objective.parameters()]
+        matrices = [p for p in self.parameters if p.ndim > 1]
+        vectors = [p for p in self.parameters if p.ndim <= 1]
         self.optimizer = torch.optim.AdamW(
             [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}],
             lr=config.learning_rate,
         )
-        self._parameters = parameters
+        self._team = team or Alone()
         self.steps = 0
+        """Steps over the life of the world model."""
+        self.steps_before = 0
+        """Those of them that other optimisers took: this one's moments know nothing of them."""
 
-    def step(self, batch: Trajectories) -> dict[str, float]:
-        """Take one optimiser step; return the weighted terms and their sum as ``total``. ``DivergedError`` on NaN."""
-        warm = min(1.0, (self.steps + 1) / max(1, self.config.warm_up_steps))
+    def continue_from(self, steps: int) -> None:
+        """Count on from the steps that the world model has behind it, with a new optimiser."""
+        self.steps = self.steps_before = steps
+
+    def step(self, batch: Trajectories, *, decay: float = 1.0) -> dict[str, float]:
+        """Take one optimiser step; return the weighted terms and their sum as ``total``. ``DivergedError`` on NaN.
+
+        Of a team's batch every process computes its part, and all take the same step. ``decay`` scales the learning
+        rate besides: for whoever knows when training ends and makes the schedule.
+        """
+        return self.step_on_part(*self._team.deal(batch, decay), decay=decay)
+
+    def step_on_part(self, part: Trajectories, share: float, *, decay: float = 1.0) -> dict[str, float]:
+        """Take the step in which this process computes ``part``, so large a share of the whole batch."""
         for group in self.optimizer.param_groups:
-            group["lr"] = self.config.learning_rate * warm
-        with autocast(self.device):
-            rollout = roll_out(self.model, batch.to(self.device))
-        terms = self.objective(rollout)
-        total = torch.stack(list(terms.values())).sum()
-        if not bool(torch.isfinite(total)):
-            raise DivergedError(f"the loss is not finite after {self.steps} steps")
+            group["lr"] = self.learning_rate * decay
         self.optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(total)
-        torch.nn.utils.clip_grad_norm_(self._parameters, self.config.clip_norm)
+        terms = self._team.add_up(self.parameters, self._gradients(part, share))
+        if not bool(torch.isfinite(terms["total"])):
+            raise DivergedError(f"the loss is not finite after {self.steps} steps")
+        torch.nn.utils.clip_grad_norm_(self.parameters, self.config.clip_norm)
         self.optimizer.step()
         self.steps += 1
-        return {"total": float(total.detach()), **{name: float(term.detach()) for name, term in terms.items()}}
+        return {name: float(term) for name, term in terms.items()}
+
+    @property
+    def learning_rate(self) -> float:
+        """The rate of the next step."""
+        config = self.config
+        return config.learning_rate * rate_share(
+            self.steps,
+            since_start=self.steps - self.steps_before,
+            warm_up=config.warm_up_steps,
+            horizon=config.schedule_steps,
+            floor=config.floor,
+        )
 
     @torch.no_grad()
     def measure(self, batch: Trajectories) -> FreshErrors:
         """Measure one-step errors on trajectories of one move."""
-        with autocast(self.device):
-            rollout = roll_out(self.model, batch.to(self.device))
+        rollout = self._roll_out(batch)
         before, after = rollout.encoded[:, 0], rollout.encoded[:, 1]
         return FreshErrors(
             error=(rollout.predicted[:, 0] - after).square().mean(dim=-1).cpu(),
             copy_last_error=(before - after).square().mean(dim=-1).cpu(),
             predicted=rollout.log_surprise[:, 0].exp().cpu(),
         )
+
+    def _gradients(self, part: Trajectories, share: float) -> dict[str, Tensor]:
+        """Add up the gradients of the micro-batches, each by its share of the whole batch; return the terms likewise.
+
+        For terms that are means over trajectories this is the gradient of the whole batch. Statistics (variance,
+        covariance) are those of each micro-batch, and their terms the mean of these.
+        """
+        sums: dict[str, Tensor] = {}
+        for micro in split(part, self.config.micro_batches):
+            weight = share * len(micro.images) / len(part.images)
+            terms = self.objective(self._roll_out(micro))
+            terms = {"total": torch.stack(list(terms.values())).sum(), **terms}
+            torch.autograd.backward(weight * terms["total"])
+            for name, term in terms.items():
+                sums[name] = sums.get(name, torch.zeros_like(term)) + weight * term.detach()
+        return sums
+
+    def _roll_out(self, batch: Trajectories) -> Rollout:
+        if not self.config.mixed_precision:
+            return roll_out(self.model, batch.to(self.device))
+        with autocast(self.device):
+            return roll_out(self.model, batch.to(self.device))
 
 
 def seed_everything(seed: int) -> np.random.Generator:

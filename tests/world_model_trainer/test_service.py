@@ -48,6 +48,7 @@ class Bench:
             "commit_seconds": "0.5",
             "lease_ttl_ms": "2000",
             "replay_ratio": "1000000",
+            "replay": str(self.directory / f"replay-{name}"),
         }
         return Process(self.directory / name, "-m", "world_model_trainer", **{**defaults, **settings})
 
@@ -136,8 +137,9 @@ async def test_killed_it_goes_on_from_its_head(bench: Bench) -> None:
         trainer.send(signal.SIGKILL)
     with bench.trainer() as trainer:
         after = await bench.head(at_least=before.version + 2)
-        assert "world model loaded" in trainer.log
-        assert "remembered views" in trainer.log
+        assert "training state loaded" in trainer.log
+        assert '"views": 120' in trainer.log
+        assert "remembered views" not in trainer.log, "nothing is read from Redis again"
     assert after.token > before.token
     assert after.card["training_steps"] > before.card["training_steps"]
     assert after.card["views_seen"] == 120, "nothing had to be seen again"
@@ -175,7 +177,7 @@ async def test_a_damaged_head_is_never_replaced_by_random_weights(bench: Bench) 
     head = await bench.head()
     file = Path(bench.settings.model_store) / head.checkpoint.address
     file.write_bytes(file.read_bytes()[:-100])
-    with bench.trainer() as trainer:
+    with bench.trainer("elsewhere") as trainer:
         assert trainer.wait(40.0) == 1
         last = trainer.log.strip().splitlines()[-1]
     assert "cannot be loaded" in last

@@ -13,15 +13,20 @@ from shared.world_model import WorldModel
 
 @dataclass(frozen=True)
 class Trajectories:
-    """Views in a row: ``images [B, T+1, 3, S, S]`` uint8, ``poses [B, T+1, 3]``, ``actions [B, T, 3]``."""
+    """Views in a row: ``images [B, T+1, 3, S, S]`` uint8, ``poses [B, T+1, 3]``, ``actions [B, T, 3]``.
+
+    ``cameras [B]`` int64 tells cameras apart; None where all are one camera's.
+    """
 
     images: Tensor
     poses: Tensor
     actions: Tensor
+    cameras: Tensor | None = None
 
     def to(self, device: torch.device) -> Trajectories:
         """Return the same trajectories on a device."""
-        return Trajectories(self.images.to(device), self.poses.to(device), self.actions.to(device))
+        cameras = None if self.cameras is None else self.cameras.to(device)
+        return Trajectories(self.images.to(device), self.poses.to(device), self.actions.to(device), cameras)
 
 
 @dataclass(frozen=True)
