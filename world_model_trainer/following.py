@@ -87,8 +87,8 @@ def device_of(rank: int, name: str) -> torch.device:
     return device
 
 
-def follow(device: torch.device) -> None:
-    """Compute parts of batches until the leader says that it is over, or is gone."""
+def follow(device: torch.device) -> Trainer | None:
+    """Compute parts of batches until the leader says that it is over; returns what was trained."""
     follower = Follower()
     trainer: Trainer | None = None
     while (received := follower.receive()) is not None:
@@ -97,6 +97,7 @@ def follow(device: torch.device) -> None:
         elif trainer is not None:
             part, share, decay = received
             trainer.step_on_part(part, share, decay=decay)
+    return trainer
 
 
 def main(arguments: list[str]) -> int:

@@ -19,7 +19,7 @@ from world_model_trainer.progress import Counts
 from world_model_trainer.settings import TrainerSettings
 from world_model_trainer.state import StateFile, restore
 from world_model_trainer.team import Team
-from world_model_trainer.training import Trainer, TrainingConfig
+from world_model_trainer.training import Trainer, TrainingConfig, seed_everything
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,11 @@ class Starter:
             if found is None:
                 return None
             tensors, card = found
+            if head is None and card.head is not None:
+                raise UserError(
+                    f"the registry knows no version of {self._settings.world_model}, but {self._state.path} goes on "
+                    "from one: bring the registry back, or move that file away to start from nothing"
+                )
             if not card.belongs_to(self._settings.world_model, head):
                 self._log.warning(
                     "training state discarded: the head was moved by somebody else", file=str(self._state.path)
@@ -80,6 +85,8 @@ class Starter:
 
     def _from_head(self, head: ModelVersion | None) -> Trainer:
         if head is None:
+            # Here and not only when the process starts: this may be a second try, after a lease was lost.
+            seed_everything(self._settings.seed)
             model = WorldModel(WorldModelConfig(image_size=self._settings.image_size))
             self._log.info("new world model", world_model=self._settings.world_model)
             return self._trainer(model)

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from shared.broker_client import BrokerAway, BrokerClient, CommitRefused, HeldLease, LeaseHeld, LeaseLost
+from shared.errors import UserError
 from shared.leases import ModelVersion
 from shared.lineage import TrainingRun
 from shared.messages import Checkpoint, StreamName, Surprise, View
@@ -32,12 +33,14 @@ from world_model_trainer.replay import Replay
 from world_model_trainer.resuming import Starter
 from world_model_trainer.settings import TrainerSettings
 from world_model_trainer.state import StateFile, new_card, pack_state
-from world_model_trainer.training import Trainer, TrainingConfig, seed_everything
+from world_model_trainer.training import DivergedError, Trainer, TrainingConfig, seed_everything
 
 SURPRISE_LENGTH = 8192
 PROGRESS_LENGTH = 4096
 CHUNK_SECONDS = 0.4
 """Training between two looks at the streams: long enough to be efficient, short enough to see views soon."""
+LEAST_PART = 4
+"""Trajectories that statistics can be taken of."""
 HELD_OUT_MOST = 512
 """Held-out moves that are measured for a commit, spread evenly over all there are."""
 
@@ -56,6 +59,11 @@ class WorldModelTrainer(Service[TrainerSettings]):
             schedule_steps=settings.schedule_steps,
             floor=settings.learning_rate_floor,
         )
+        if LEAST_PART * settings.micro_batches * settings.processes > self._config.batch:
+            raise UserError(
+                f"PTZ_MICRO_BATCHES × PTZ_PROCESSES: a batch of {self._config.batch} trajectories can have at most "
+                f"{self._config.batch // LEAST_PART} parts, not {settings.micro_batches} × {settings.processes}"
+            )
         self._store = ModelStore.from_settings(settings)
         self._broker = BrokerClient(settings)
         self._consumer_name = f"{self.name}-{settings.node}"
@@ -198,7 +206,13 @@ class WorldModelTrainer(Service[TrainerSettings]):
             if batch is None:
                 return
             rate = trainer.learning_rate
-            self._progress.stepped(trainer.step(batch), config.views_a_step, rate=rate)
+            try:
+                terms = trainer.step(batch)
+            except DivergedError:
+                # The same step from the same state would end the same way: the next start is from the head.
+                self._state_file.discard()
+                raise
+            self._progress.stepped(terms, config.views_a_step, rate=rate)
 
     async def _take_views(
         self, trainer: Trainer, consumer: Consumer[View], clients: RedisClients, *, block_ms: int

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from shared.world_model import WorldModel, autocast
@@ -33,6 +34,12 @@ class TrainingConfig(BaseModel):
     floor: float = Field(default=0.1, gt=0.0, le=1.0, description="share of the learning rate that is left then")
     clip_norm: float = Field(default=1.0, gt=0.0)
     mixed_precision: bool = Field(default=True, description="bfloat16 where the device is fast with it")
+
+    @model_validator(mode="after")
+    def _parts_have_statistics(self) -> Self:
+        if 2 * self.micro_batches > self.batch:
+            raise ValueError(f"{self.micro_batches} micro-batches of {self.batch} trajectories: each needs two")
+        return self
 
     @property
     def views_a_step(self) -> int:
@@ -103,9 +110,9 @@ class Trainer:
             group["lr"] = self.learning_rate * decay
         self.optimizer.zero_grad(set_to_none=True)
         terms = self._team.add_up(self.parameters, self._gradients(part, share))
-        if not bool(torch.isfinite(terms["total"])):
-            raise DivergedError(f"the loss is not finite after {self.steps} steps")
-        torch.nn.utils.clip_grad_norm_(self.parameters, self.config.clip_norm)
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.config.clip_norm)
+        if not bool(torch.isfinite(terms["total"] + norm)):
+            raise DivergedError(f"the loss or its gradient is not finite after {self.steps} steps")
         self.optimizer.step()
         self.steps += 1
         return {name: float(term) for name, term in terms.items()}

@@ -9,7 +9,9 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
+import torch
 
 from shared.broker_client import BrokerClient
 from shared.leases import ModelVersion
@@ -22,6 +24,7 @@ from shared.world_model import load_checkpoint
 from tests.conftest import RedisServer
 from tests.support import Process
 from tests.world_model_trainer.views import SIZE, jpeg, walk
+from world_model_trainer.state import StateFile
 
 MODEL = "wm_00_00"
 
@@ -147,10 +150,10 @@ async def test_killed_it_goes_on_from_its_head(bench: Bench) -> None:
 
 async def test_two_trainers_never_share_a_world_model(bench: Bench) -> None:
     await bench.publish(walk(120))
-    with bench.trainer("first", lease_ttl_ms="1000") as first:
+    with bench.trainer("first") as first:
         first.ready()
         await bench.head()
-        with bench.trainer("second", lease_ttl_ms="1000") as second:
+        with bench.trainer("second") as second:
             await eventually(lambda: "lease" in ask(second, "/readyz").json()["missing"])
             first.send(signal.SIGSTOP)  # sleeps through its lease, with work in hand
             second.ready()
@@ -165,7 +168,8 @@ async def test_two_trainers_never_share_a_world_model(bench: Bench) -> None:
     versions = await bench.broker.versions(MODEL)
     tokens = [version.token for version in reversed(versions)]
     assert tokens == sorted(tokens)
-    assert len(set(tokens)) == 3
+    assert len(set(tokens)) >= 3
+    assert "training state discarded" in first.log
 
 
 async def test_a_damaged_head_is_never_replaced_by_random_weights(bench: Bench) -> None:
@@ -183,6 +187,88 @@ async def test_a_damaged_head_is_never_replaced_by_random_weights(bench: Bench) 
     assert "cannot be loaded" in last
     assert "mend the model store" in last
     assert (await bench.head()).version == head.version
+
+
+async def test_without_any_version_a_damaged_state_is_no_reason_to_start_from_nothing(bench: Bench) -> None:
+    state = bench.directory / "replay-trainer" / MODEL / "state.safetensors"
+    state.parent.mkdir(parents=True)
+    state.write_bytes(b"half of a")
+    with bench.trainer() as trainer:
+        assert trainer.wait(40.0) == 2
+        said = [line for line in trainer.log.splitlines() if not line.startswith("{")]
+    assert len(said) == 1
+    assert "cannot be used" in said[0]
+    assert "move the file away" in said[0]
+    assert await bench.broker.head(MODEL) is None
+    assert state.read_bytes() == b"half of a"
+
+
+async def test_a_registry_that_lost_its_versions_is_no_reason_either(bench: Bench) -> None:
+    await bench.publish(walk(120))
+    with bench.trainer() as trainer:
+        await bench.head()
+        trainer.send(signal.SIGTERM)
+        trainer.wait()
+    await bench.clients.commands.flushall()
+    with bench.trainer() as trainer:
+        assert trainer.wait(40.0) == 2
+        assert "registry" in trainer.log.splitlines()[-1]
+    assert await bench.broker.head(MODEL) is None
+
+
+async def test_killed_in_mid_run_it_ends_with_the_very_same_weights(bench: Bench) -> None:
+    """Twice the same training: once undisturbed, once killed with -9 and started again, bit for bit alike."""
+    await bench.publish(walk(120))
+    # All views are there before the first step, and allow for forty steps: nothing depends on the clock.
+    fixed = {"min_views": "120", "replay_ratio": "107", "state_seconds": "0.01", "commit_seconds": "1"}
+
+    async def finished(model: str, trainer: Process) -> ModelVersion:
+        found: list[ModelVersion] = []
+
+        async def reached() -> bool:
+            head = await bench.broker.head(model)
+            if head is not None and head.card["training_steps"] == 40:
+                found.append(head)
+            return bool(found)
+
+        await eventually(reached, 90.0)
+        trainer.send(signal.SIGTERM)
+        assert trainer.wait() == 0
+        return found[0]
+
+    with bench.trainer("undisturbed", world_model="wm_00_01", **fixed) as trainer:
+        undisturbed = await finished("wm_00_01", trainer)
+    state = StateFile(bench.directory / "replay-killed" / "wm_00_02" / "state.safetensors")
+
+    def under_way() -> bool:
+        found = state.read()
+        return found is not None and found[1].steps >= 2
+
+    with bench.trainer("killed", world_model="wm_00_02", **fixed) as trainer:
+        await eventually(under_way)
+        trainer.send(signal.SIGKILL)
+    found = state.read()
+    assert found is not None
+    assert 2 <= found[1].steps < 40, "killed in mid-run"
+    with bench.trainer("killed", world_model="wm_00_02", **fixed) as trainer:
+        killed = await finished("wm_00_02", trainer)
+        assert "training state loaded" in trainer.log
+    assert killed.checkpoint.sha256 != undisturbed.checkpoint.sha256, "the cards differ: name, parents, seconds"
+    ours, theirs = (load_checkpoint(bench.store.get(each.checkpoint))[0].state_dict() for each in (killed, undisturbed))
+    for name, tensor in ours.items():
+        assert torch.equal(tensor, theirs[name]), name
+
+
+async def test_a_crew_of_two_trains_and_leaves_together(bench: Bench) -> None:
+    await bench.publish(walk(120))
+    with bench.trainer(processes="2", replay_ratio="20") as trainer:
+        head = await bench.head()
+        assert head.card["training_steps"] > 0
+        helper = next(child for child in psutil.Process(trainer.running.pid).children() if child.is_running())
+        assert "world_model_trainer.following" in helper.cmdline()
+        trainer.send(signal.SIGTERM)
+        assert trainer.wait() == 0
+    assert not helper.is_running()
 
 
 async def test_unusable_views_are_left_out(bench: Bench) -> None:
@@ -228,11 +314,15 @@ async def test_redis_killed_and_back(own_redis_server: RedisServer, tmp_path: Pa
         ({"commit_seconds": "soon"}, "error: setting PTZ_COMMIT_SECONDS: "),
         ({"model_store": "/dev/null/store"}, "error: "),
         ({"redis_url": "http://nowhere"}, "error: PTZ_REDIS_URL "),
+        ({"replay": "/dev/null/replay"}, "error: replay /dev/null/replay/wm_00_00/views: "),
+        ({"processes": "4", "micro_batches": "8"}, "error: PTZ_MICRO_BATCHES × PTZ_PROCESSES: "),
+        ({"replay_bytes": "1048576"}, "error: replay: room for "),
         ({"admin_port": "70000"}, "error: setting PTZ_ADMIN_PORT: "),
     ],
 )
 def test_bad_settings_end_with_one_line(tmp_path: Path, settings: dict[str, str], line: str) -> None:
     defaults = {"redis_url": "unix:///nowhere", "model_store": str(tmp_path / "store"), "admin_port": "0"}
+    defaults["replay"] = str(tmp_path / "replay")
     with Process(tmp_path, "-m", "world_model_trainer", **{**defaults, **settings}) as trainer:
         assert trainer.wait() == 2
         said = [each for each in trainer.log.splitlines() if not each.startswith("{")]
