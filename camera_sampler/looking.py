@@ -19,6 +19,8 @@ from shared.pose import Pose
 ANSWER_SECONDS = 15.0
 """A camera that takes longer over one answer has not answered."""
 _FIRST_BACK_OFF, _LONGEST_BACK_OFF = 0.1, 2.0
+_DRIFT = 5.0
+"""By so many tolerances a head may still creep after it stood."""
 
 
 class NoView(Exception):
@@ -45,6 +47,8 @@ class Looker:
         self._size = settings.settled_size
         """What every snapshot must measure; that of the first one where nobody said it."""
         self._freshness = Freshness(settings.stable_degrees, settings.stable_zoom)
+        self._stood: Pose | None = None
+        """Where the camera came to stand."""
         self._log = structlog.get_logger()
 
     async def stand_still(self) -> bool:
@@ -58,6 +62,7 @@ class Looker:
                 self._same(readings[0], reading) for reading in readings
             )
             if stable or time.monotonic() >= deadline:
+                self._stood = readings[-1] if stable else None
                 self._settle.observe(time.monotonic() - began)
                 return stable
             await asyncio.sleep(settings.poll_seconds / settings.time_scale)
@@ -94,6 +99,9 @@ class Looker:
 
     async def _look_once(self, settled: bool) -> Look:
         before = await self.pose()
+        if self._stood is not None and not self._same(self._stood, before, _DRIFT):
+            # After a reboot, or under another hand: what is seen now does not follow from the move.
+            raise BadSnapshot("moved", "the camera moved after it had come to stand")
         async with asyncio.timeout(ANSWER_SECONDS):
             snapshot = await self._camera.snapshot()
         after = await self.pose()
@@ -106,8 +114,8 @@ class Looker:
             self._size = self._size or picture.image.size
         return Look(picture, snapshot, before, after, settled and self._same(before, after))
 
-    def _same(self, first: Pose, second: Pose) -> bool:
+    def _same(self, first: Pose, second: Pose, tolerances: float = 1.0) -> bool:
         return (
-            first.degrees_to(second) <= self._settings.stable_degrees
-            and abs(first.zoom - second.zoom) <= self._settings.stable_zoom
+            first.degrees_to(second) <= tolerances * self._settings.stable_degrees
+            and abs(first.zoom - second.zoom) <= tolerances * self._settings.stable_zoom
         )

@@ -35,6 +35,8 @@ _CAMERA_AWAY = (CameraError, NoView, TimeoutError)
 _GIVEN_UP = (*ERROR_KINDS, "no-view", "no-answer", "lost")
 """Why no view came of a move: the camera's error, no good picture, no answer to the move, or Redis and spool away."""
 _FIRST_BACK_OFF, _LONGEST_BACK_OFF = 0.5, 30.0
+_MOVE_TRIES, _FIRST_MOVE_PAUSE = 3, 0.2
+_LOCKED_OUT = ("unauthorized", "locked-out")
 _SMOOTHING = 0.2
 _SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
@@ -193,12 +195,7 @@ class CameraSampler(Service[SamplerSettings]):
         began = time.monotonic()
         self._moves.inc()
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                if choice.action is None:
-                    await camera.move_to(self._policy.begin(limits))
-                else:
-                    await camera.move_by(choice.action)
-            settled = await looker.stand_still()
+            settled = await self._move(camera, looker, choice, limits)
             self._move_seconds += _SMOOTHING * (time.monotonic() - began - self._move_seconds)
             await self._keep_pace()
             look = await looker.look(settled)
@@ -217,6 +214,27 @@ class CameraSampler(Service[SamplerSettings]):
             self.set_ready("camera")
             self.log.info("available", part="camera")
         return look
+
+    async def _move(self, camera: Camera, looker: Looker, choice: Choice, limits: PoseLimits) -> bool:
+        """Move and wait until the camera stands; False when it did not. What passes is tried again, to the same pose.
+
+        The pose, and not the change, since nobody knows how far a camera came that failed on its way.
+        """
+        last, action = self._last, choice.action
+        target = self._policy.begin(limits) if last is None or action is None else action.apply(last.pose, limits)
+        for attempt in range(_MOVE_TRIES):
+            try:
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    if action is None or attempt:
+                        await camera.move_to(target)
+                    else:
+                        await camera.move_by(action)
+                return await looker.stand_still()
+            except CameraError as error:
+                if error.kind in _LOCKED_OUT or attempt == _MOVE_TRIES - 1:
+                    raise
+                await self.pause(_FIRST_MOVE_PAUSE * 2.0**attempt / self.settings.time_scale)
+        raise CameraError("no move")
 
     async def _keep_pace(self) -> None:
         now = time.monotonic()

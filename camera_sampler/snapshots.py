@@ -19,8 +19,8 @@ JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _TAIL = 1024
 """Some cameras pad their JPEGs; the end marker is searched for in this many last bytes."""
 
-Badness = Literal["empty", "not-an-image", "truncated", "corrupt", "wrong-size", "bomb", "stale"]
-BADNESS: tuple[Badness, ...] = ("empty", "not-an-image", "truncated", "corrupt", "wrong-size", "bomb", "stale")
+Badness = Literal["empty", "not-an-image", "truncated", "corrupt", "wrong-size", "bomb", "stale", "moved"]
+BADNESS: tuple[Badness, ...] = ("empty", "not-an-image", "truncated", "corrupt", "wrong-size", "bomb", "stale", "moved")
 
 
 class BadSnapshot(Exception):

@@ -206,13 +206,14 @@ class DreamGenerator(Service[DreamSettings]):
         if images is None:
             return None
         try:
+            poses = pose_tensor([start.pose for start in usable])
             with torch.no_grad():
-                embedding = world_model.value.encode(images).embedding
+                embedding = world_model.value.encode(images, poses).embedding
             dreams = dream(
                 world_model.value,
                 agent,
                 embedding,
-                pose_tensor([start.pose for start in usable]),
+                poses,
                 limits_tensor([start.limits for start in usable]),
                 self._moves,
                 length=self.settings.dream_length,

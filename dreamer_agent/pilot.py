@@ -223,9 +223,9 @@ def act(
     view's image cannot be used.
     """
     images = decode_images([view.blobs.get(View.JPEG, b"")], brain.world_model.config.image_size)
-    # Half precision and back, as in the dreams that the policy learnt from.
-    embedding = brain.world_model.encode(images).embedding.half().float()
     pose = pose_tensor([view.message.pose])
+    # Half precision and back, as in the dreams that the policy learnt from.
+    embedding = brain.world_model.encode(images, pose).embedding.half().float()
     # The best of moves that are all but alike is noise; made again and again it would pin the camera to one place.
     log_probs = brain.agent.log_probabilities(embedding, pose)
     mode = Mode.GREEDY if daring < greedy_share * _certainty(log_probs) else Mode.SAMPLE

@@ -64,7 +64,7 @@ class Intake:
             if item.message.id in self._replay:
                 continue
             try:
-                image = decode_images([item.blobs[View.JPEG]], self._settings.image_size)[0].numpy()
+                image = decode_images([item.blobs[View.JPEG]], self._replay.image_size)[0].numpy()
             except (KeyError, ValueError) as error:
                 self._progress.rejected.inc()
                 self._log.warning("view cannot be used", view=item.message.id, reason=str(error))

@@ -13,7 +13,8 @@ import torch
 from shared.errors import UserError
 from shared.leases import ModelVersion
 from shared.model_store import CorruptObject, MissingObject, ModelStore
-from shared.world_model import WorldModel, WorldModelConfig, load_checkpoint
+from shared.world_model import WorldModel, load_checkpoint
+from world_model_trainer.choices import networks, objective_config, objective_for
 from world_model_trainer.plateau import PlateauState
 from world_model_trainer.progress import Counts
 from world_model_trainer.settings import TrainerSettings
@@ -50,7 +51,14 @@ class Starter:
 
     def start(self, head: ModelVersion | None) -> Start:
         """Return the trainer for this head. ``RuntimeError`` where the head cannot be loaded."""
-        return self._from_state(head) or Start(self._from_head(head))
+        start = self._from_state(head) or Start(self._from_head(head))
+        found, wanted = start.trainer.model.config.image_size, networks(self._settings).image_size
+        if found != wanted:
+            raise UserError(
+                f"{self._settings.world_model} reads views of {found} pixels, the replay is of {wanted}: "
+                f"set PTZ_IMAGE_SIZE={found}"
+            )
+        return start
 
     def _from_state(self, head: ModelVersion | None) -> Start | None:
         try:
@@ -67,6 +75,10 @@ class Starter:
                 self._log.warning(
                     "training state discarded: the head was moved by somebody else", file=str(self._state.path)
                 )
+                self._state.discard()
+                return None
+            if card.objective != objective_config(self._settings).model_dump(mode="json"):
+                self._log.warning("training state discarded: the objective has changed", file=str(self._state.path))
                 self._state.discard()
                 return None
             trainer = restore(tensors, card, device=self._device, config=self._config, team=self._team)
@@ -87,7 +99,7 @@ class Starter:
         if head is None:
             # Here and not only when the process starts: this may be a second try, after a lease was lost.
             seed_everything(self._settings.seed)
-            model = WorldModel(WorldModelConfig(image_size=self._settings.image_size))
+            model = WorldModel(networks(self._settings))
             self._log.info("new world model", world_model=self._settings.world_model)
             return self._trainer(model)
         try:
@@ -103,4 +115,5 @@ class Starter:
         return trainer
 
     def _trainer(self, model: WorldModel) -> Trainer:
-        return Trainer(model, self._config, device=self._device, team=self._team)
+        objective = objective_for(model, self._settings)
+        return Trainer(model, self._config, device=self._device, objective=objective, team=self._team)

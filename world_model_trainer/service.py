@@ -24,6 +24,7 @@ from shared.service import Service
 from shared.streams import Consumer, look_back, publish
 from shared.whole import whole
 from shared.world_model import pick_device
+from world_model_trainer.choices import networks
 from world_model_trainer.committing import Committer
 from world_model_trainer.following import Crew
 from world_model_trainer.intake import Intake
@@ -64,6 +65,7 @@ class WorldModelTrainer(Service[TrainerSettings]):
                 f"PTZ_MICRO_BATCHES × PTZ_PROCESSES: a batch of {self._config.batch} trajectories can have at most "
                 f"{self._config.batch // LEAST_PART} parts, not {settings.micro_batches} × {settings.processes}"
             )
+        networks(settings)  # what does not fit is said before anything is started
         self._store = ModelStore.from_settings(settings)
         self._broker = BrokerClient(settings)
         self._consumer_name = f"{self.name}-{settings.node}"
@@ -107,7 +109,7 @@ class WorldModelTrainer(Service[TrainerSettings]):
         began = time.monotonic()
         self._replay = Replay(
             settings.replay / settings.world_model / "views",
-            settings.image_size,
+            networks(settings).image_size,
             views=settings.replay_views,
             most_bytes=settings.replay_bytes,
             seed=settings.seed,
@@ -251,7 +253,8 @@ class WorldModelTrainer(Service[TrainerSettings]):
     async def _commit(self, trainer: Trainer, lease: HeldLease, head: ModelVersion | None) -> ModelVersion:
         """Measure what is held out, commit the weights as they are, and say so. Returns the new head."""
         held_out = await whole(asyncio.to_thread(self._measure_held_out, trainer))
-        card = self._progress.card(self.settings, head, held_out)
+        learnt = {"preset": trainer.model.config.preset, "objective": trainer.model.learnt_by}
+        card = self._progress.card(self.settings, head, held_out) | learnt
         self._watch_plateau(held_out)
 
         async def announce(checkpoint: Checkpoint) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field
 
@@ -45,4 +46,17 @@ class TrainerSettings(ServiceSettings):
     plateau_pace: float = Field(default=0.1, gt=0.0, le=1.0, description="share of the time that trains on a plateau")
     keep_last: int = Field(default=20, ge=1, description="newest versions kept in the model store")
     keep_best: int = Field(default=1, ge=0, description="versions with the lowest error ratio kept besides")
-    image_size: int = Field(default=64, ge=16, le=512, multiple_of=16, description="side of the views, pixels")
+    preset: str = Field(default="tiny", description="networks of a new world model: tiny, small or ptzjepa")
+    objective: str = Field(
+        default="vicreg+idm+pose",
+        description="vicreg, sigreg, ema, simclr, rssm, random or prediction; add-ons: +idm, +pose",
+    )
+    objective_weights: dict[str, Annotated[float, Field(ge=0.0, allow_inf_nan=False)]] = Field(
+        default_factory=dict, description='weights of its terms by name, where not its own: {"pose": 2}'
+    )
+    surprise: str = Field(
+        default="error", description="of a new world model: error, disagreement, progress or gradient"
+    )
+    image_size: int | None = Field(
+        default=None, ge=16, le=512, description="side of a new world model's views, pixels; not set: the preset's"
+    )

@@ -19,6 +19,7 @@ from torch import Tensor
 from shared.errors import UserError
 from shared.leases import ModelVersion
 from shared.world_model import WorldModel, WorldModelConfig, load_tensors, save_tensors
+from world_model_trainer.objectives import ObjectiveConfig, build_objective
 from world_model_trainer.plateau import PlateauState
 from world_model_trainer.progress import Counts
 from world_model_trainer.team import Team
@@ -38,6 +39,7 @@ class StateCard(BaseModel):
     committing: str | None = None
     """SHA-256 of weights that were about to become the head when this was written."""
     networks: dict[str, Any]
+    objective: dict[str, Any]
     training_config: dict[str, Any]
     steps: int
     steps_before: int
@@ -68,6 +70,7 @@ def new_card(trainer: Trainer, world_model: str, **fields: Any) -> StateCard:
     return StateCard(
         world_model=world_model,
         networks=trainer.model.config.model_dump(mode="json"),
+        objective=trainer.objective.config.model_dump(mode="json"),
         training_config=trainer.config.model_dump(mode="json"),
         steps=trainer.steps,
         steps_before=trainer.steps_before,
@@ -102,7 +105,8 @@ def restore(
     try:
         model = WorldModel(WorldModelConfig.model_validate(card.networks))
         config = config or TrainingConfig.model_validate(card.training_config)
-        trainer = Trainer(model, config, device=device, team=team)
+        objective = build_objective(model.config, ObjectiveConfig.model_validate(card.objective))
+        trainer = Trainer(model, config, device=device, objective=objective, team=team)
         trainer.model.load_state_dict(_under(tensors, _MODEL), strict=True)
         trainer.objective.load_state_dict(_under(tensors, _OBJECTIVE), strict=True)
         trainer.optimizer.load_state_dict(

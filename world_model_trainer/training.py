@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Self
 
@@ -11,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from shared.world_model import WorldModel, autocast
-from world_model_trainer.objectives import Objective, Rollout, Trajectories, VicregWithInverseDynamics, roll_out
-from world_model_trainer.parts import split
+from world_model_trainer.objectives import Objective, Rollout, Trajectories, build_objective, roll_out
+from world_model_trainer.parts import joined, split
 from world_model_trainer.schedule import rate_share
 from world_model_trainer.team import Alone, Team
 
@@ -78,8 +79,10 @@ class Trainer:
     ) -> None:
         self.model = model.to(device)
         self.config, self.device = config, device
-        self.objective = (objective or VicregWithInverseDynamics(model.config.embedding_size)).to(device)
-        self.parameters = [*self.model.parameters(), *self.objective.parameters()]
+        self.objective = objective or build_objective(model.config)
+        self.objective.attach(self.model)
+        self.objective.to(device)
+        self.parameters = [p for p in [*self.model.parameters(), *self.objective.parameters()] if p.requires_grad]
         matrices = [p for p in self.parameters if p.ndim > 1]
         vectors = [p for p in self.parameters if p.ndim <= 1]
         self.optimizer = torch.optim.AdamW(
@@ -109,11 +112,13 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate * decay
         self.optimizer.zero_grad(set_to_none=True)
-        terms = self._team.add_up(self.parameters, self._gradients(part, share))
+        terms, rollout = self._gradients(part, share)
+        terms = self._team.add_up(self.parameters, terms)
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.config.clip_norm)
         if not bool(torch.isfinite(terms["total"] + norm)):
             raise DivergedError(f"the loss or its gradient is not finite after {self.steps} steps")
         self.optimizer.step()
+        self.objective.after_step(self.model, rollout)
         self.steps += 1
         return {name: float(term) for name, term in terms.items()}
 
@@ -132,7 +137,8 @@ class Trainer:
     @torch.no_grad()
     def measure(self, batch: Trajectories) -> FreshErrors:
         """Measure one-step errors on trajectories of one move."""
-        rollout = self._roll_out(batch)
+        with self._precision():
+            rollout = roll_out(self.model, batch.to(self.device))
         before, after = rollout.encoded[:, 0], rollout.encoded[:, 1]
         return FreshErrors(
             error=(rollout.predicted[:, 0] - after).square().mean(dim=-1).cpu(),
@@ -140,27 +146,28 @@ class Trainer:
             predicted=rollout.log_surprise[:, 0].exp().cpu(),
         )
 
-    def _gradients(self, part: Trajectories, share: float) -> dict[str, Tensor]:
+    def _gradients(self, part: Trajectories, share: float) -> tuple[dict[str, Tensor], Rollout]:
         """Add up the gradients of the micro-batches, each by its share of the whole batch; return the terms likewise.
 
         For terms that are means over trajectories this is the gradient of the whole batch. Statistics (variance,
         covariance) are those of each micro-batch, and their terms the mean of these.
         """
         sums: dict[str, Tensor] = {}
+        rollouts = []
         for micro in split(part, self.config.micro_batches):
             weight = share * len(micro.images) / len(part.images)
-            terms = self.objective(self._roll_out(micro))
+            with self._precision():
+                rollout = self.objective.roll_out(self.model, micro.to(self.device))
+            rollouts.append(rollout)
+            terms = self.objective(rollout)
             terms = {"total": torch.stack(list(terms.values())).sum(), **terms}
             torch.autograd.backward(weight * terms["total"])
             for name, term in terms.items():
                 sums[name] = sums.get(name, torch.zeros_like(term)) + weight * term.detach()
-        return sums
+        return sums, joined(rollouts)
 
-    def _roll_out(self, batch: Trajectories) -> Rollout:
-        if not self.config.mixed_precision:
-            return roll_out(self.model, batch.to(self.device))
-        with autocast(self.device):
-            return roll_out(self.model, batch.to(self.device))
+    def _precision(self) -> AbstractContextManager[object]:
+        return autocast(self.device) if self.config.mixed_precision else nullcontext()
 
 
 def seed_everything(seed: int) -> np.random.Generator:

@@ -1,7 +1,7 @@
 """The networks: the only part of ``shared`` that imports torch.
 
 A world model encodes a view into an embedding and predicts the next embedding from the embedding, the pose, the action
-and the next pose. Its surprise head says how wrong it expects that prediction to be.
+and the next pose. Its judge says how much it expects to be surprised.
 """
 
 from shared.world_model.checkpoint import load_checkpoint, load_tensors, save_checkpoint, save_tensors

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +12,7 @@ from shared.world_model.config import WorldModelConfig
 
 CONTRAST_FLOOR = 0.02
 """Of full scale: contrast below this is not stretched."""
+_TOP_ZOOM = 32.0
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,18 @@ def normalise_light(images: Tensor) -> Tensor:
     return (images - mean) / (contrast + CONTRAST_FLOOR)
 
 
+def as_floats(images: Tensor) -> Tensor:
+    """Return ``images``, uint8 or floats in [0, 1], as floats in [0, 1]."""
+    return images.float() / 255.0 if images.dtype == torch.uint8 else images
+
+
+def add_zoom_plane(images: Tensor, pose: Tensor) -> Tensor:
+    """Append log zoom, 0 at 1 × and 1 at 32 ×, to ``images [B, 3, S, S]`` as a constant plane. ``pose [B, 3]``."""
+    zoom = torch.log(pose[:, 2].clamp_min(1.0)) / math.log(_TOP_ZOOM)
+    plane = zoom.to(images.dtype).reshape(-1, 1, 1, 1).expand(-1, 1, *images.shape[2:])
+    return torch.cat([images, plane], dim=1)
+
+
 class ConvEncoder(nn.Module):
     """A strided convolution per stage (GroupNorm, SiLU), then one linear layer over the whole map.
 
@@ -41,19 +55,15 @@ class ConvEncoder(nn.Module):
     def __init__(self, config: WorldModelConfig) -> None:
         super().__init__()
         stages: list[nn.Module] = []
-        channels = 3
+        channels, side = config.channels, config.image_size
         for width in config.widths:
             stages += [nn.Conv2d(channels, width, 3, stride=2, padding=1), nn.GroupNorm(8, width), nn.SiLU()]
-            channels = width
+            channels, side = width, (side + 1) // 2
         self.stages = nn.Sequential(*stages)
-        side = config.image_size
-        for _ in config.widths:
-            side = (side + 1) // 2
+        self.tokens, self.token_width = side * side, channels
         self.summary = nn.Linear(channels * side * side, config.embedding_size)
 
-    def forward(self, images: Tensor) -> Encoding:
-        """Encode ``images [B, 3, S, S]``, uint8 or floats in [0, 1]."""
-        if images.dtype == torch.uint8:
-            images = images.float().div_(255.0)
-        feature_map = self.stages(normalise_light(images))
+    def forward(self, pixels: Tensor) -> Encoding:
+        """Encode ``pixels [B, C, S, S]``: pictures of normalised light, with the plane of zoom if it is in use."""
+        feature_map = self.stages(pixels)
         return Encoding(feature_map.flatten(2).transpose(1, 2), self.summary(feature_map.flatten(1)))

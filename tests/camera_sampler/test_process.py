@@ -17,7 +17,7 @@ from redis import Redis
 
 from shared.messages import StreamName, View
 from shared.streams import FIELD
-from tests.camera_sampler.emulating import BRANDS, PASSWORD, USER, emulator
+from tests.camera_sampler.emulating import BRANDS, PASSWORD, REACH, USER, emulator
 from tests.conftest import RedisServer
 from tests.support import REPOSITORY, Process, until
 
@@ -134,8 +134,8 @@ async def test_a_real_cameras_sampler_needs_less(
     brand: str, own_redis_server: RedisServer, start: Callable[..., Process]
 ) -> None:
     def watch(url: str) -> None:
-        password = {"camera_password": PASSWORD, "camera_user": USER}
-        with start(redis_url=own_redis_server.url, camera_kind=brand, camera_url=url, **password) as process:
+        known = {"camera_password": PASSWORD, "camera_user": USER, "camera_magnification": f"{REACH.zoom_max:g}"}
+        with start(redis_url=own_redis_server.url, camera_kind=brand, camera_url=url, **known) as process:
             until(lambda: len(published(own_redis_server)) >= 30, seconds=60.0)
             assert memory(process) < MOST_MEMORY
             assert not loaded(process, "torch", "numpy")

@@ -122,11 +122,33 @@ async def test_a_view_given_up_breaks_the_chain(clients: RedisClients, sampler_s
 
 async def test_a_move_that_failed_breaks_the_chain(clients: RedisClients, sampler_settings: SamplerSettings) -> None:
     camera = Broken(simulated(sampler_settings))
-    camera.moves = [None, None, CameraError("driver is initiating")]
+    camera.moves = [None, None, *[CameraError("driver is initiating")] * 3]
     async with running(sampler_settings, clients, camera):
         found = await at_least(clients, 5)
     check_chain(found, movements=4)
     assert [item.message.step for item in found[:4]] == [0, 1, 0, 1]
+
+
+async def test_a_move_that_failed_once_is_tried_again(clients: RedisClients, sampler_settings: SamplerSettings) -> None:
+    camera = Broken(simulated(sampler_settings))
+    camera.moves = [None, None, CameraError("driver is initiating")]
+    async with running(sampler_settings, clients, camera):
+        found = await at_least(clients, 5)
+    check_chain(found, movements=4)
+    assert [item.message.step for item in found[:4]] == [0, 1, 2, 3]
+
+
+async def test_a_camera_that_moved_by_itself_is_not_seen_as_moved(
+    clients: RedisClients, sampler_settings: SamplerSettings
+) -> None:
+    here, elsewhere = Pose(pan=10.0, tilt=0.0), Pose(pan=40.0, tilt=0.0)
+    camera = Broken(simulated(sampler_settings))
+    # It stood here, and was elsewhere before the first snapshot; the next try finds it here again.
+    camera.poses = [here, here, here, elsewhere, *[here] * 40]
+    async with running(sampler_settings, clients, camera) as sampler:
+        found = await at_least(clients, 1)
+        assert metric(sampler, "rejects_total", kind="moved") == 1.0
+    assert found[0].message.pose == here
 
 
 async def test_a_camera_that_never_stands_still_is_said_to(

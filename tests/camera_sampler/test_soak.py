@@ -85,14 +85,16 @@ class Move:
 class Watched:
     """A camera that remembers what it was asked to do."""
 
-    def __init__(self, camera: Camera, faults: Faults, enough: asyncio.Event) -> None:
-        self._camera, self._faults, self._enough = camera, faults, enough
+    def __init__(self, camera: Camera, faults: Faults, sampler: CameraSampler) -> None:
+        self._camera, self._faults, self._sampler = camera, faults, sampler
         self.moves: list[Move] = []
 
     def _note(self, wanted: Pose | Action) -> None:
+        if metric(self._sampler, "moves_total") == len(self.moves):
+            return  # The same move once more, after an error.
         self.moves.append(Move(wanted, len(self._faults.met)))
         if len(self.moves) >= MOVES // len(BRANDS):
-            self._enough.set()
+            self._sampler.stopping.set()
 
     async def move_to(self, pose: Pose) -> None:
         self._note(pose)
@@ -189,7 +191,7 @@ async def soak(brand: str, clients: RedisClients, redis_url: str) -> tuple[int, 
     sampler = CameraSampler(settings)
     async with emulator(brand, scene=scene, faults=faults, behaviour=QUICK) as server:
         # Patient, so that a busy machine is not taken for a fault.
-        camera = Watched(driver(brand, server, timeout=3.0, lockout=0.3), faults, sampler.stopping)
+        camera = Watched(driver(brand, server, timeout=3.0, lockout=0.3), faults, sampler)
         async with contextlib.aclosing(camera):
             await sampler.sample(camera, clients)
     found = await look_back(clients.commands, StreamName.views(settings.camera), View, 2 * MOVES)

@@ -112,7 +112,9 @@ async def test_it_measures_learns_commits_and_stops_in_order(bench: Bench) -> No
     assert card == head.card
     assert card["training_steps"] > 0
     assert card["views_seen"] == 120
-    assert {"prediction", "variance", "covariance", "inverse_dynamics", "surprise", "total"} == set(card["losses"])
+    terms = {"prediction", "variance", "covariance", "inverse_dynamics", "pose", "surprise", "total"}
+    assert set(card["losses"]) == terms
+    assert (card["preset"], card["objective"]) == ("tiny", model.learnt_by) == ("tiny", "vicreg+idm+pose")
     assert 'ptz_world_model_trainer_loss{term="variance"}' in metrics
     progress = await look_back(bench.clients.commands, StreamName.PROGRESS, TrainingProgress, 10)
     assert progress[-1].message.learner == MODEL

@@ -17,8 +17,7 @@ from hypothesis import strategies as st
 from shared.errors import UserError
 from shared.world_model import WorldModel, WorldModelConfig
 from tests.support import REPOSITORY
-from world_model_trainer.objectives import Trajectories, VicregWithInverseDynamics
-from world_model_trainer.objectives.default import VicregWeights
+from world_model_trainer.objectives import ObjectiveConfig, Trajectories, build_objective
 from world_model_trainer.parts import split
 from world_model_trainer.plateau import Plateau
 from world_model_trainer.schedule import rate_share
@@ -50,8 +49,8 @@ def trainer_of(*, means_only: bool = False, team: Team | None = None, seed: int 
     torch.manual_seed(seed)
     model = WorldModel(NETWORKS)
     torch.nn.init.normal_(model.predictor.change.weight, std=0.1)
-    weights = VicregWeights(variance=0.0, covariance=0.0) if means_only else VicregWeights()
-    objective = VicregWithInverseDynamics(NETWORKS.embedding_size, weights)
+    spread = {"variance": 0.0, "covariance": 0.0} if means_only else {"variance": 1.0}
+    objective = build_objective(NETWORKS, ObjectiveConfig(name="vicreg+idm+pose", weights=spread))
     settings = TrainingConfig.model_validate({"batch": 16, "length": 3, "mixed_precision": False, **config})
     return Trainer(model, settings, device=CPU, objective=objective, team=team)
 

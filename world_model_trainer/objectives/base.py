@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from shared.world_model import WorldModel
+from shared.world_model import Encoding, WorldModel, WorldModelConfig
+from shared.world_model.predictor import normal_tokens
+
+DEFAULT_OBJECTIVE = "vicreg+idm+pose"
+_GRADIENT_SAMPLES = 16
+"""Transitions a step whose gradient is measured one by one: enough to teach the head, few enough to afford."""
 
 
 @dataclass(frozen=True)
@@ -30,35 +38,155 @@ class Trajectories:
 
 
 @dataclass(frozen=True)
+class Maps:
+    """Spatial maps of a trajectory's views foreseen from each other, at the places of this step.
+
+    ``places [K]``; ``predicted [B, T+1, T+1, K, C]`` from the second index to the third; ``seen [B, T+1, K, C]``: the
+    same places of the views themselves, without gradient. All layer-normalised.
+    """
+
+    places: Tensor
+    predicted: Tensor
+    seen: Tensor
+
+
+@dataclass(frozen=True)
 class Rollout:
     """What a world model made of trajectories.
 
     ``encoded [B, T+1, D]``: every view's embedding. ``predicted [B, T, D]``: open loop from the first view on.
-    ``log_surprise [B, T]``: the logarithm of the error that was expected of each prediction.
+    ``log_surprise [B, T]``: the logarithm of the surprise that was expected of each move. Where the world model has
+    them: ``guesses [B, T, K, D]`` of an ensemble, ``pairs [B, T+1, T+1, D]``: every view from every other, ``maps``:
+    foreseen spatial maps, ``magnitudes [B, T]``: measured gradients, NaN where not measured. ``extra``: what an
+    objective adds for itself.
     """
 
     encoded: Tensor
     predicted: Tensor
     log_surprise: Tensor
     actions: Tensor
+    poses: Tensor | None = None
+    cameras: Tensor | None = None
+    guesses: Tensor | None = None
+    pairs: Tensor | None = None
+    maps: Maps | None = None
+    magnitudes: Tensor | None = None
+    extra: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+class ObjectiveConfig(BaseModel):
+    """Which objective, how much each of its terms counts, and its options."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(default=DEFAULT_OBJECTIVE, description="an objective and add-ons: vicreg+idm+pose")
+    weights: dict[str, Annotated[float, Field(ge=0.0, allow_inf_nan=False)]] = Field(
+        default_factory=dict, description="by term, where not the objective's own"
+    )
+    slices: int = Field(default=256, ge=1, le=65536, description="sigreg: directions a step")
+    negatives: Literal["batch", "trajectory"] = Field(default="batch", description="simclr: where negatives come from")
+    temperature: float = Field(default=0.1, gt=0.0, description="simclr")
+    momentum: tuple[float, float] = Field(default=(0.996, 1.0), description="ema: at the first and at the last step")
+    momentum_steps: int = Field(default=10_000, ge=1, description="ema: steps until the last momentum")
+    masking: bool = Field(default=False, description="ema: also predict masked blocks of each view from the rest")
+    pose_hidden: int = Field(default=0, ge=0, le=4096, description="pose: width of a hidden layer; 0: linear")
+    belief_size: int = Field(default=128, ge=1, le=4096, description="rssm: the recurrent state")
+    stochastic_size: int = Field(default=32, ge=1, le=4096, description="rssm: the Gaussian state")
+    free_nats: float = Field(default=1.0, ge=0.0, description="rssm: divergence below this costs nothing")
 
 
 class Objective(nn.Module, ABC):
-    """Turns a rollout into named, already weighted terms; training minimises their sum."""
+    """Turns a rollout into named, already weighted terms; training minimises their sum.
+
+    It may bring networks that exist for training only (heads, a decoder, a target): they are its parameters, and no
+    part of the world model.
+    """
+
+    WEIGHTS: ClassVar[Mapping[str, float]] = {}
+    """Every term that it can return, with the weight that it has unless configured."""
+    NEEDS: ClassVar[Mapping[str, Any]] = {}
+    """Fields of the world model's configuration without which it cannot work."""
+
+    def __init__(self, world_model: WorldModelConfig, config: ObjectiveConfig) -> None:
+        super().__init__()
+        for field_name, needed in self.NEEDS.items():
+            if getattr(world_model, field_name) != needed:
+                raise ValueError(f"objective {config.name} needs a world model with {field_name} = {needed}")
+        self.world_model, self.config = world_model, config
+        self.weights = {name: config.weights.get(name, weight) for name, weight in self.WEIGHTS.items()}
+
+    def attach(self, model: WorldModel) -> None:
+        """Take what it needs of the world model that will be trained; called once, before the first step."""
+        del model
+
+    def roll_out(self, model: WorldModel, batch: Trajectories) -> Rollout:
+        """Let the world model see and predict ``batch``, within the trainer's mixed precision."""
+        return roll_out(model, batch)
 
     @abstractmethod
     def forward(self, rollout: Rollout) -> dict[str, Tensor]:
-        """Return scalar terms by name."""
+        """Return weighted scalar terms by name."""
+
+    def after_step(self, model: WorldModel, rollout: Rollout) -> None:
+        """Do what follows an optimiser step on ``rollout``."""
+        del model, rollout
+
+    def weigh(self, **terms: Tensor) -> dict[str, Tensor]:
+        """Return the terms multiplied by their weights."""
+        return {name: self.weights[name] * term for name, term in terms.items()}
 
 
 def roll_out(model: WorldModel, batch: Trajectories) -> Rollout:
     """Encode every view once, then predict open loop from the first."""
+    return predict_views(model, batch, encode_views(model, batch))
+
+
+def encode_views(model: WorldModel, batch: Trajectories) -> Encoding:
+    """Encode every view once: ``tokens [B, T+1, N, C]``, ``embedding [B, T+1, D]``."""
     trajectories, views = batch.images.shape[:2]
-    encoded = model.encode(batch.images.flatten(0, 1)).embedding.reshape(trajectories, views, -1)
+    encoding = model.encode(batch.images.flatten(0, 1), batch.poses.flatten(0, 1))
+    return Encoding(
+        encoding.tokens.reshape(trajectories, views, *encoding.tokens.shape[1:]),
+        encoding.embedding.reshape(trajectories, views, -1),
+    )
+
+
+def predict_views(model: WorldModel, batch: Trajectories, encoding: Encoding) -> Rollout:
+    """Predict open loop from the first view, and what else the world model's configuration asks for."""
+    encoded = encoding.embedding
     steps = model.rollout_steps(encoded[:, 0], batch.poses, batch.actions)
+    predicted = torch.stack([step.embedding for step in steps], dim=1).float()
+    guesses = [step.guesses for step in steps if step.guesses is not None]
+    learning = torch.is_grad_enabled()
+    pairs, maps = _pairs(model, batch, encoding) if learning and model.config.pairs else (None, None)
     return Rollout(
         encoded=encoded.float(),
-        predicted=torch.stack([step.embedding for step in steps], dim=1).float(),
+        predicted=predicted,
         log_surprise=torch.stack([step.log_surprise for step in steps], dim=1).float(),
         actions=batch.actions,
+        poses=batch.poses,
+        cameras=batch.cameras,
+        guesses=torch.stack(guesses, dim=1).float() if guesses else None,
+        pairs=pairs,
+        maps=maps,
+        magnitudes=_magnitudes(model, batch, predicted) if learning and model.config.surprise == "gradient" else None,
     )
+
+
+def _pairs(model: WorldModel, batch: Trajectories, encoding: Encoding) -> tuple[Tensor, Maps | None]:
+    places = torch.randperm(encoding.tokens.shape[2], device=encoding.tokens.device)[: model.config.token_places]
+    pairs = model.predict_pairs(encoding, batch.poses, places)
+    if pairs.tokens is None:
+        return pairs.embedding.float(), None
+    seen = normal_tokens(encoding.tokens[:, :, places].detach())
+    return pairs.embedding.float(), Maps(places, pairs.tokens.float(), seen)
+
+
+def _magnitudes(model: WorldModel, batch: Trajectories, predicted: Tensor) -> Tensor:
+    """Measure the gradients of some first moves; NaN for all other moves."""
+    chosen = torch.randperm(len(predicted), device=predicted.device)[:_GRADIENT_SAMPLES]
+    magnitudes = predicted.new_full(predicted.shape[:2], float("nan"))
+    magnitudes[chosen, 0] = model.gradient_surprise(
+        predicted[chosen, 0].detach(), batch.images[chosen, 1], batch.poses[chosen, 1]
+    )
+    return magnitudes

@@ -6,21 +6,29 @@ and what never moves cannot answer the question (Sobal et al. 2022; Ivashkov et 
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from shared.world_model import action_features
+from shared.world_model import WorldModelConfig, action_features
+from world_model_trainer.objectives.base import Objective, ObjectiveConfig, Rollout
+
+_HIDDEN = 128
 
 
-class InverseDynamics(nn.Module):
-    """A small head that reads ``(z_t, z_{t+1})`` and recovers the action."""
+class InverseDynamics(Objective):
+    """A small head that reads ``(z_t, z_{t+1})`` and recovers the action: add-on ``idm``."""
 
-    def __init__(self, embedding_size: int, hidden: int = 128) -> None:
-        super().__init__()
-        self.head = nn.Sequential(nn.Linear(2 * embedding_size, hidden), nn.SiLU(), nn.Linear(hidden, 6))
+    WEIGHTS: ClassVar = {"inverse_dynamics": 0.5}
 
-    def forward(self, encoded: Tensor, actions: Tensor) -> Tensor:
-        """Return the mean squared error over ``action_features``. ``encoded [B, T+1, D]``, ``actions [B, T, 3]``."""
+    def __init__(self, world_model: WorldModelConfig, config: ObjectiveConfig) -> None:
+        super().__init__(world_model, config)
+        self.head = nn.Sequential(nn.Linear(2 * world_model.embedding_size, _HIDDEN), nn.SiLU(), nn.Linear(_HIDDEN, 6))
+
+    def forward(self, rollout: Rollout) -> dict[str, Tensor]:
+        """Return the weighted mean squared error over ``action_features``."""
+        encoded = rollout.encoded
         pairs = torch.cat([encoded[:, :-1], encoded[:, 1:]], dim=-1)
-        return F.mse_loss(self.head(pairs).float(), action_features(actions))
+        return self.weigh(inverse_dynamics=F.mse_loss(self.head(pairs).float(), action_features(rollout.actions)))

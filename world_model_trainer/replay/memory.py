@@ -77,6 +77,7 @@ class Replay:
             )
         self._file = RecordFile(path, image_size)
         self._block, self._seed = block, seed
+        self.image_size = image_size
         slots = max(self.capacity, self._file.slots)
         self._sequence = np.full(slots, -1, np.int64)
         """The place in the order of arrival; −1 in a free slot."""

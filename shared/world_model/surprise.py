@@ -1,0 +1,145 @@
+"""What surprise is: four answers behind one interface, chosen by ``WorldModelConfig.surprise``.
+
+* ``error``: a head expects the squared error of the prediction, sample by sample.
+* ``disagreement``: the variance among the predictions of an ensemble of small heads.
+* ``progress``: by how much the error has been falling around the pose that the move leads to.
+* ``gradient``: a head expects how hard the view will pull on the encoder's weights, as PTZJEPA's reward has it; see
+  ``shared.world_model.gradients`` for the magnitude itself.
+
+Each is expected before the view is seen, which is what a dream needs.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from shared.world_model.config import WorldModelConfig
+from shared.world_model.predictor import Foreseen
+
+_TINY = 1e-8
+_EVIDENCE_PER_HIDDEN = 2
+_PAN_CELLS, _TILT_CELLS, _ZOOM_CELLS = 24, 12, 4
+_FAST, _SLOW = 0.1, 0.01
+_GRADIENT_AT_BIRTH = 1e-4
+"""About what an untrained encoder shows: to begin at one would bend the first steps of all that learns."""
+
+
+class Judge(nn.Module, ABC):
+    """Expects surprise; holds what it has learnt of it."""
+
+    @abstractmethod
+    def forward(self, foreseen: Foreseen, next_pose: Tensor) -> Tensor:
+        """Return the logarithm of the surprise to expect, ``[B, Q]``, for moves to ``next_pose [B, Q, 3]``."""
+
+    def guesses(self, foreseen: Foreseen) -> Tensor | None:
+        """Return what an ensemble's members predict, ``[B, Q, K, D]``; None without an ensemble."""
+        del foreseen
+        return None
+
+    def observe(self, next_pose: Tensor, error: Tensor) -> None:
+        """Take note of the squared errors ``[N]`` of moves that led to ``next_pose [N, 3]``."""
+        del next_pose, error
+
+
+class ExpectedError(Judge):
+    """A head that reads the predictor's evidence. What it expects is up to who teaches it: error or gradient."""
+
+    def __init__(self, config: WorldModelConfig) -> None:
+        super().__init__()
+        hidden = config.hidden_size
+        last = nn.Linear(hidden, 1)
+        if config.surprise == "gradient":
+            nn.init.constant_(last.bias, math.log(_GRADIENT_AT_BIRTH))
+        self.head = nn.Sequential(nn.Linear(_EVIDENCE_PER_HIDDEN * hidden, hidden), nn.SiLU(), last)
+
+    def forward(self, foreseen: Foreseen, next_pose: Tensor) -> Tensor:
+        """Return what the head says."""
+        del next_pose
+        expected: Tensor = self.head(foreseen.evidence).squeeze(-1)
+        return expected
+
+
+class Disagreement(Judge):
+    """Variance among ``K`` small heads that learn the same prediction from different beginnings and samples.
+
+    Pathak, Gandhi and Gupta, "Self-Supervised Exploration via Disagreement", ICML 2019; Sekar et al., "Planning to
+    Explore via Self-Supervised World Models", ICML 2020. Where there is data they agree, noise or not.
+    """
+
+    def __init__(self, config: WorldModelConfig) -> None:
+        super().__init__()
+        inner, outer = config.hidden_size, config.embedding_size
+        evidence = _EVIDENCE_PER_HIDDEN * inner
+        self.first = nn.Parameter(torch.randn(config.members, evidence, inner) / math.sqrt(evidence))
+        self.second = nn.Parameter(torch.randn(config.members, inner, outer) / math.sqrt(inner))
+
+    def guesses(self, foreseen: Foreseen) -> Tensor:
+        """Return the members' predictions, ``[B, Q, K, D]``."""
+        hidden = torch.nn.functional.silu(torch.einsum("bqe,keh->bqkh", foreseen.evidence, self.first))
+        change = torch.einsum("bqkh,khd->bqkd", hidden, self.second)
+        return foreseen.start.detach().unsqueeze(2) + foreseen.size[..., None, None] * change
+
+    def forward(self, foreseen: Foreseen, next_pose: Tensor) -> Tensor:
+        """Return the logarithm of the members' variance, mean over dimensions. No gradient makes them agree."""
+        del next_pose
+        with torch.no_grad():
+            return torch.log(self.guesses(foreseen).float().var(dim=2).mean(dim=-1) + _TINY)
+
+
+class Progress(Judge):
+    """Falling error: the difference of a slow and a fast running mean of errors, in each cell of poses.
+
+    After Oudeyer, Kaplan and Hafner, "Intrinsic Motivation Systems for Autonomous Mental Development", 2007. What
+    cannot be learnt makes no progress, however wrong the model is about it. Cells are 15° × 15° × one doubling of zoom.
+    A cell never visited promises as much as the best one does.
+    """
+
+    fast: Tensor
+    slow: Tensor
+    visits: Tensor
+
+    def __init__(self, config: WorldModelConfig) -> None:
+        super().__init__()
+        del config
+        for name in ("fast", "slow", "visits"):
+            self.register_buffer(name, torch.zeros(_PAN_CELLS * _TILT_CELLS * _ZOOM_CELLS))
+
+    def forward(self, foreseen: Foreseen, next_pose: Tensor) -> Tensor:
+        """Return the logarithm of the progress around ``next_pose [B, Q, 3]``."""
+        del foreseen
+        progress = torch.relu(self.slow - self.fast)
+        visited = self.visits > 0
+        best = progress.amax() if bool(visited.any()) else progress.new_ones(())
+        return torch.log(torch.where(visited, progress, best)[cells(next_pose)] + _TINY)
+
+    @torch.no_grad()
+    def observe(self, next_pose: Tensor, error: Tensor) -> None:
+        """Move the running means of the cells of ``next_pose [N, 3]`` towards the mean ``error [N]`` seen there now."""
+        cell = cells(next_pose)
+        count = torch.zeros_like(self.visits).index_add_(0, cell, torch.ones_like(error))
+        mean = torch.zeros_like(self.visits).index_add_(0, cell, error) / count.clamp_min(1.0)
+        now, known = count > 0, self.visits > 0
+        for average, rate in ((self.fast, _FAST), (self.slow, _SLOW)):
+            moved = torch.where(known, average + rate * (mean - average), mean)
+            average.copy_(torch.where(now, moved, average))
+        self.visits += count
+
+
+def cells(pose: Tensor) -> Tensor:
+    """Return the place of ``pose [..., 3]`` among the cells that ``Progress`` keeps."""
+    pan = ((pose[..., 0] + 180.0) % 360.0 / 360.0 * _PAN_CELLS).long().clamp(0, _PAN_CELLS - 1)
+    tilt = ((pose[..., 1] + 90.0) / 180.0 * _TILT_CELLS).long().clamp(0, _TILT_CELLS - 1)
+    zoom = torch.log2(pose[..., 2].clamp_min(1.0)).long().clamp(0, _ZOOM_CELLS - 1)
+    return (pan * _TILT_CELLS + tilt) * _ZOOM_CELLS + zoom
+
+
+JUDGES: dict[str, type[ExpectedError | Disagreement | Progress]] = {
+    "error": ExpectedError,
+    "gradient": ExpectedError,
+    "disagreement": Disagreement,
+    "progress": Progress,
+}
