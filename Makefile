@@ -50,9 +50,10 @@ lint-python: $(VENV)/.dev
 # The rendered manifests go through a file: a pipe would hide a failure of its first command.
 .PHONY: lint-deployment
 lint-deployment: $(VENV)/.dev
-	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml docker-compose.tls.yml
 	$(BIN)/kubectl kustomize k8s/base > $(VENV)/k8s-base.yaml
-	$(BIN)/kubernetes-validate --strict --quiet $(VENV)/k8s-base.yaml
+	$(BIN)/kubectl kustomize k8s/tls > $(VENV)/k8s-tls.yaml
+	$(BIN)/kubernetes-validate --strict --quiet $(VENV)/k8s-base.yaml $(VENV)/k8s-tls.yaml
 	$(BIN)/python -m pytest tests/deployment
 
 .PHONY: bench
@@ -64,7 +65,7 @@ docs: $(VENV)/.dev ## write the tables in docs/ that are generated from code
 	@$(BIN)/python docs/configuration_table.py
 
 .PHONY: secrets
-secrets: secrets/broker_token secrets/grafana_admin_password ## make the random secrets that docker-compose.yml reads
+secrets: secrets/broker_tokens secrets/grafana_admin_password ## make the random secrets that docker-compose.yml reads
 
 .PHONY: clean
 clean: ## remove .venv, caches and build output; runs/ and secrets/ stay
@@ -97,6 +98,15 @@ $(VENV)/third_party/%/.installed: tests/third_party/%.txt $(VENV)/.created
 	@rm -rf $(@D)
 	@$(PIP) install --quiet --no-deps --target $(@D) --requirement $<
 	@touch $@
+
+# What the broker knows of the tokens: whose they are, what they may do, and digests. Lines may be added; it is never made
+# again by itself.
+secrets/broker_tokens: | secrets/broker_token secrets/broker_admin_token
+	@$(PYTHON) -c 'import hashlib, sys; \
+	  digest = lambda path: hashlib.sha256(open(path).read().strip().encode()).hexdigest(); \
+	  print("services worker", digest(sys.argv[1])); print("admin admin", digest(sys.argv[2]))' $| > $@
+	@chmod 444 $@
+	@echo 'Made $@'
 
 # Containers read these files as user 10001, so the files are readable and the folder is not. Git never sees it.
 secrets/%:

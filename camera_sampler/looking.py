@@ -104,7 +104,12 @@ class Looker:
             raise BadSnapshot("moved", "the camera moved after it had come to stand")
         async with asyncio.timeout(ANSWER_SECONDS):
             snapshot = await self._camera.snapshot()
-        after = await self.pose()
+        try:
+            after = await self.pose()
+        except CameraError:
+            # Nothing comes of this picture, but the camera may send it again when it looks elsewhere.
+            self._freshness.note(snapshot.data, before)
+            raise
         if snapshot.origin == "recording":
             # It is old and may be shown again, and the next one may come from a camera of another resolution.
             picture = await asyncio.to_thread(verify, snapshot.data)

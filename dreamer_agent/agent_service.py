@@ -271,7 +271,7 @@ class Learner(Service[AgentSettings]):
                 # The request carries its id: asking again cannot commit twice.
                 self._watch.commits.labels("away").inc()
                 self.log.warning("commit not answered", reason=str(error))
-                if await self.pause(0.5):
+                if await self.pause(max(0.5, error.after)):
                     return None
 
     def _save(self, agent: ActorCritic, card: PolicyCard) -> Checkpoint:

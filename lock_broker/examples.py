@@ -99,13 +99,9 @@ FORCE: Responses = {
     404: _NO_LEASE,
 }
 _WAITER = {"holder": "dreamer-agent@edge-3", "principal": "edge-3", "mode": "shared"}
-RESOURCE: Responses = {
-    **_ALWAYS,
-    200: _ok(
-        "How the resource stands",
-        {"resource": "world-model/wm_00_00", "token": 17, "leases": [_LEASE], "waiting": [_WAITER]},
-    ),
-}
+_RESOURCE = {"resource": "world-model/wm_00_00", "token": 17, "leases": [_LEASE], "waiting": [_WAITER]}
+RESOURCE: Responses = {**_ALWAYS, 200: _ok("How the resource stands", _RESOURCE)}
+RESOURCES: Responses = {**_ALWAYS, 200: _ok("The resources, by name", {"resources": [_RESOURCE]})}
 _EVENT = {
     "id": "1777896000000-0",
     "at": "2026-05-04T12:00:00Z",

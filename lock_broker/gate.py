@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lock_broker.metrics import BrokerMetrics
 from lock_broker.principals import ANONYMOUS, DEFAULT, Principal, needed
-from lock_broker.problems import Refused, problem_response
+from lock_broker.problems import Refused, fault, problem_response
 from lock_broker.rate import RateLimit
 from lock_broker.tokens import Tokens
 
@@ -24,13 +24,15 @@ HEAD_BYTES = 32 * 1024
 TARGET_BYTES = 4096
 RATE, BURST = 500.0, 2000.0
 BODY_SECONDS = 10.0
+_HUNG_UP = 499
+"""The status counted for a client that left before its answer; there is no standard one."""
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _KEEPING = frozenset({"PATCH", "DELETE"})
 _LEASES = "/v1/leases/"
 
 
 class Gate:
-    """ASGI middleware: tokens and roles under ``/v1``, limits everywhere, and the histogram of request times."""
+    """Before an application: tokens and roles under ``/v1``, limits everywhere, and the histogram of request times."""
 
     def __init__(
         self,
@@ -52,7 +54,7 @@ class Gate:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        status = HTTPStatus.INTERNAL_SERVER_ERROR.value
+        status = 0
 
         async def watch(message: Message) -> None:
             nonlocal status
@@ -65,10 +67,14 @@ class Gate:
         except Refused as refused:
             refusal = problem_response(refused.status, refused.detail, refused.headers, **refused.extra)
             await refusal(scope, receive, watch)
+        except Exception as error:
+            if status:
+                raise  # the application has answered that it failed, or begun to answer
+            await fault(scope["path"], error)(scope, receive, watch)
         finally:
             route = getattr(scope.get("route"), "path", "unmatched")
             method = scope["method"] if scope["method"] in _METHODS else "other"
-            self._metrics.answered(route, method, status, time.perf_counter() - started)
+            self._metrics.answered(route, method, status or _HUNG_UP, time.perf_counter() - started)
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
         has_body, authorization = _look(scope)
@@ -78,6 +84,8 @@ class Gate:
             await self._app(scope, receive, send)
             return
         pending = [await self._body(receive)]
+        if pending[0]["type"] == "http.disconnect":
+            return
 
         async def replay() -> Message:
             return pending.pop() if pending else await receive()

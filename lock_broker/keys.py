@@ -34,7 +34,7 @@ _LEASE_ID = re.compile(
 
 
 def resource_key(resource: str) -> str:
-    """Return the key of a resource's JSON document: its leases, the newest that ended, and who waits."""
+    """Hash: a resource's ``document``, its leases and who waits, as JSON; and the newest leases that ``ended``."""
     return f"{{lk}}:r:{resource}"
 
 

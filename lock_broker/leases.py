@@ -63,7 +63,7 @@ class Leases:
         return await self._acquire(request, wanted, order, who, hung_up)
 
     async def renew(self, lease_id: str, ttl_ms: int, who: Principal = ANONYMOUS) -> Lease:
-        """Let a lease run for ``ttl_ms`` from now."""
+        """Let a lease run for ``ttl_ms`` from now; what it would have run longer stays."""
         reply = await scripts.renew(self._line, lease_id, _parse(lease_id), who, ttl_ms=ttl_ms)
         self._lost(reply.lost)
         if reply.outcome != "renewed":
@@ -100,11 +100,15 @@ class Leases:
 
     async def live(self) -> list[Lease]:
         """Return every live lease, by resource."""
-        members = cast(set[bytes], await self._redis.smembers(keys.LIVE))
-        seen = await self._observe(sorted(member.decode() for member in members))
-        held = [lease for each in seen for lease in each.state.leases]
+        held = [lease for state in await self.resources() for lease in state.leases]
         self._metrics.held.set(len(held))
         return held
+
+    async def resources(self) -> list[ResourceState]:
+        """Return every resource that is leased or waited for, by name."""
+        members = cast(set[bytes], await self._redis.smembers(keys.LIVE))
+        seen = await self._observe(sorted(member.decode() for member in members))
+        return [each.state for each in seen if each.state.leases or each.state.waiting]
 
     async def resource(self, resource: str) -> ResourceState:
         """Say how a resource stands."""

@@ -93,6 +93,11 @@ async def _redis_away(request: Request, error: Exception) -> JSONResponse:
     return problem_response(HTTPStatus.SERVICE_UNAVAILABLE, "Redis does not answer or can't do it; ask again", headers)
 
 
-async def _fault(request: Request, error: Exception) -> JSONResponse:
-    structlog.get_logger().error("request failed", path=request.url.path, exc_info=error)
+def fault(path: str, error: Exception) -> JSONResponse:
+    """Answer what nobody foresaw."""
+    structlog.get_logger().error("request failed", path=path, exc_info=error)
     return problem_response(HTTPStatus.INTERNAL_SERVER_ERROR, "the broker failed; its log says how")
+
+
+async def _fault(request: Request, error: Exception) -> JSONResponse:
+    return fault(request.url.path, error)

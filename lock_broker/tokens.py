@@ -16,7 +16,8 @@ from lock_broker.watched import Watched
 from shared.errors import UserError
 
 FILE_BYTES = 1024 * 1024
-_LINE = re.compile(r"(?P<name>[a-z0-9][a-z0-9._-]{0,62})\s+(?P<role>\S+)\s+(?P<digest>[0-9a-f]{64})")
+_LINE = re.compile(r"(?P<name>\S+)\s+(?P<role>\S+)\s+(?P<digest>[0-9a-f]{64})")
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _NOBODY = bytes(32)
 
 
@@ -40,22 +41,29 @@ def parse(text: str) -> dict[bytes, Principal]:
         match = _LINE.fullmatch(bare)
         if match is None:
             raise UserError(f"line {number}: not `NAME ROLE SHA256`; `ptzjepa broker token` prints such a line")
-        principal, digest = _principal(match["name"], match["role"], number), bytes.fromhex(match["digest"])
-        if roles.setdefault(principal.name, principal.role) != principal.role:
-            raise UserError(f"line {number}: {principal.name} has another role above; give it one")
+        try:
+            named, digest = principal(match["name"], match["role"]), bytes.fromhex(match["digest"])
+        except UserError as error:
+            raise UserError(f"line {number}: {error}") from None
+        if roles.setdefault(named.name, named.role) != named.role:
+            raise UserError(f"line {number}: {named.name} has another role above; give it one")
         if digest in found:
             raise UserError(f"line {number}: this token stands above already; make one for each principal")
-        found[digest] = principal
+        found[digest] = named
     return found
 
 
-def _principal(name: str, role: str, number: int) -> Principal:
+def principal(name: str, role: str) -> Principal:
+    """Return somebody who may have a token. ``UserError`` for a name or a role that can't be."""
+    if not _NAME.fullmatch(name):
+        # Not quoted: it may be the token itself, in the wrong place.
+        raise UserError("that is no name; take up to 63 of a-z, 0-9, '.', '_', '-', a letter or digit first")
     if name in (ANONYMOUS.name, DEFAULT.name):
-        raise UserError(f"line {number}: the name {name} is the broker's own; take another")
+        raise UserError(f"the name {name} is the broker's own; take another")
     for known in get_args(Role):
         if role == known:
             return Principal(name, known)
-    raise UserError(f"line {number}: there is no role {role[:32]!r}; the roles are {', '.join(get_args(Role))}")
+    raise UserError(f"there is no role {role[:32]!r}; the roles are {', '.join(get_args(Role))}")
 
 
 def read(path: Path) -> dict[bytes, Principal]:

@@ -5,18 +5,23 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
 import httpx
 
-from camera_sampler.access import Access
-from camera_sampler.cameras import Camera
+from camera_sampler.access import Access, Settled
+from camera_sampler.cameras import Camera, open_onvif
 from camera_sampler.cameras.axis import AxisCamera
 from camera_sampler.cameras.hanwha import HanwhaCamera
-from camera_sampler.simulation.emulators import AxisEmulator, Emulator, HanwhaEmulator
+from camera_sampler.safe_xml import local, parse_xml
+from camera_sampler.simulation.emulators import AxisEmulator, Emulator, HanwhaEmulator, OnvifEmulator
 
 Likeness = Literal["yes", "perhaps", "no"]
 _MOST_BYTES = 16_384
+_ASK_THE_TIME = (
+    '<?xml version="1.0" encoding="utf-8"?><s:Envelope xmlns:s="http://www.w3.org/2003/05/soap-envelope"><s:Body>'
+    '<GetSystemDateAndTime xmlns="http://www.onvif.org/ver10/device/wsdl"/></s:Body></s:Envelope>'
+)
 
 
 @dataclass(frozen=True)
@@ -25,10 +30,17 @@ class Brand:
 
     title: str
     recognise: Callable[[httpx.AsyncClient], Awaitable[Likeness]]
-    open: Callable[[Access], Camera]
+    open: Callable[[Access, Settled, float | None], Camera]
+    """Takes limits and the magnification at the most zoom where somebody settled on them."""
     emulator: type[Emulator]
-    device: Callable[[Camera], Awaitable[Mapping[str, str]]] | None = None
-    """Asks for ``model`` and ``firmware``; without it they are looked for in the picture."""
+
+
+@runtime_checkable
+class Named(Protocol):
+    """A camera that tells ``model`` and ``firmware``; those of others are looked for in the picture."""
+
+    async def device(self) -> Mapping[str, str]:
+        """Ask for them. May raise ``CameraError``."""
 
 
 def by_digest(path: str, realm: str, words: str) -> Callable[[httpx.AsyncClient], Awaitable[Likeness]]:
@@ -42,32 +54,51 @@ def by_digest(path: str, realm: str, words: str) -> Callable[[httpx.AsyncClient]
                 return "no" if found is None else "yes" if re.match(realm, found[1], re.IGNORECASE) else "perhaps"
             if response.status_code != httpx.codes.OK:
                 return "no"
-            body = b""
-            async for chunk in response.aiter_raw():
-                body += chunk
-                if len(body) > _MOST_BYTES:
-                    break
-            return "yes" if re.search(words, body.decode("utf-8", "replace")) else "no"
+            body = await _beginning(response)
+            return "yes" if re.search(words, body) else "no"
 
     return recognise
 
 
-async def _hanwha_device(camera: Camera) -> Mapping[str, str]:
-    return await camera.device() if isinstance(camera, HanwhaCamera) else {}
+async def by_soap(client: httpx.AsyncClient) -> Likeness:
+    """Recognise an ONVIF camera by the one question that it answers without a login: what time it has."""
+    headers = {"Content-Type": "application/soap+xml; charset=utf-8"}
+    async with client.stream("POST", "/onvif/device_service", content=_ASK_THE_TIME, headers=headers) as response:
+        try:
+            root = parse_xml(await _beginning(response))
+        except ValueError:
+            return "no"
+    # A fault will do, too: nothing but ONVIF speaks SOAP at this address.
+    return "yes" if local(root.tag) == "Envelope" else "no"
 
 
+async def _beginning(response: httpx.Response) -> str:
+    """Return the beginning of an answer."""
+    body = b""
+    async for chunk in response.aiter_raw():
+        body += chunk
+        if len(body) > _MOST_BYTES:
+            break
+    return body.decode("utf-8", "replace")
+
+
+def _axis(access: Access, narrow: Settled, magnification: float | None) -> Camera:
+    return AxisCamera(access, narrow, magnification=magnification)
+
+
+# Most Hanwha and Axis cameras speak ONVIF as well, so it comes last: their own protocols tell their limits.
 BRANDS: dict[str, Brand] = {
     "hanwha": Brand(
         "Hanwha",
         by_digest("/stw-cgi/system.cgi?msubmenu=deviceinfo&action=view", "ipolis", r"(?m)^Model="),
-        HanwhaCamera,
+        lambda access, narrow, _: HanwhaCamera(access, narrow),
         HanwhaEmulator,
-        _hanwha_device,
     ),
     "axis": Brand(
         "Axis",
         by_digest("/axis-cgi/com/ptz.cgi?query=position&camera=1", "axis_", r"(?m)^pan="),
-        AxisCamera,
+        _axis,
         AxisEmulator,
     ),
+    "onvif": Brand("ONVIF", by_soap, open_onvif, OnvifEmulator),
 }

@@ -15,6 +15,7 @@ from shared.errors import EXIT_FAULT, EXIT_OK, UserError
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
+    from camera_sampler.access import Settled
     from ptzjepa.camera_probe import Probe
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at a camera, or be one.")
@@ -25,7 +26,7 @@ User = Annotated[str | None, typer.Option(metavar="NAME", help="User; else PTZ_C
 @app.command()
 def probe(
     url: Annotated[str, typer.Argument(metavar="URL", help="http://HOST[:PORT], without user and password.")],
-    brand: Annotated[str | None, typer.Option(metavar="NAME", help="hanwha or axis; else found out.")] = None,
+    brand: Annotated[str | None, typer.Option(metavar="NAME", help="hanwha, axis or onvif; else found out.")] = None,
     user: User = None,
     picture: Annotated[Path | None, typer.Option(metavar="FILE", help="Save the picture there.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
@@ -34,8 +35,9 @@ def probe(
 
     The password comes from PTZ_CAMERA_PASSWORD or the file that
     PTZ_CAMERA_PASSWORD_FILE names; on a terminal it is asked for. A wrong one
-    is sent once only. Exit code: 0 if all worked, 1 if something did not, 2 if
-    the input was wrong.
+    is sent once only. PTZ_CAMERA_MAGNIFICATION and PTZ_PAN_MIN to PTZ_ZOOM_MAX
+    count as in the sampler; an ONVIF camera needs the first. Exit code: 0 if all
+    worked, 1 if something did not, 2 if the input was wrong.
     """
     # Imported late: help and version shall not wait for it.
     from camera_sampler.access import Access, check_url
@@ -46,7 +48,7 @@ def probe(
     name, password, timeout = _login(user)
     if name and not password.get_secret_value() and sys.stdin.isatty():
         password = type(password)(typer.prompt(f"Password of {name}", hide_input=True, err=True))
-    found = asyncio.run(ask(Access(url, name, password, timeout=timeout), brand))
+    found = asyncio.run(ask(Access(url, name, password, timeout=timeout), brand, *_settled()))
     if picture is not None and found.picture is not None:
         _save(picture, found.picture.data)
     if as_json:
@@ -60,7 +62,7 @@ def probe(
 
 @app.command()
 def emulate(
-    brand: Annotated[str, typer.Option(metavar="NAME", help="hanwha or axis.")],
+    brand: Annotated[str, typer.Option(metavar="NAME", help="hanwha, axis or onvif.")],
     panorama: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Equirectangular image to look at; else a generated scene.")
     ] = None,
@@ -114,6 +116,26 @@ def _login(user: str | None) -> tuple[str, SecretStr, float]:
     return name, login.camera_password or SecretStr(""), login.camera_timeout_seconds
 
 
+def _settled() -> tuple[Settled, float | None]:
+    """Return the limits, and the magnification at the most zoom, that are set for the camera."""
+    from pydantic import Field
+
+    from camera_sampler.access import Settled
+    from shared.settings import ServiceSettings
+
+    class Reach(ServiceSettings):
+        camera_magnification: float | None = Field(default=None, gt=1.0, le=100.0)
+        pan_min: float | None = Field(default=None, ge=-180.0, le=180.0)
+        pan_max: float | None = Field(default=None, ge=-180.0, le=180.0)
+        tilt_min: float | None = Field(default=None, ge=-90.0, le=90.0)
+        tilt_max: float | None = Field(default=None, ge=-90.0, le=90.0)
+        zoom_max: float | None = Field(default=None, ge=1.0, le=100.0)
+
+    reach = Reach.from_environment()
+    limits = Settled(reach.pan_min, reach.pan_max, reach.tilt_min, reach.tilt_max, reach.zoom_max)
+    return limits, reach.camera_magnification
+
+
 def _save(path: Path, data: bytes) -> None:
     try:
         path.write_bytes(data)
@@ -148,7 +170,7 @@ def _lines(found: Probe, saved: Path | None) -> list[tuple[str, str, str]]:
         tilt = f"{limits.tilt_min:g}° to {limits.tilt_max:g}°"
         lines.append(("limits", f"pan {pan}, tilt {tilt}, zoom 1× to {limits.zoom_max:g}×", "limits"))
     if pose is not None:
-        lines.append(("pose", f"pan {pose.pan:.2f}°, tilt {pose.tilt:.2f}°, zoom {pose.zoom:.2f}×", "pose"))
+        lines.append(("pose", f"pan {pose.pan:z.2f}°, tilt {pose.tilt:z.2f}°, zoom {pose.zoom:.2f}×", "pose"))
     if picture is not None:
         size = f"{picture.image.width} × {picture.image.height}, {len(picture.data):,} bytes"
         lines.append(("picture", size + (f", saved as {saved}" if saved else ""), "picture"))

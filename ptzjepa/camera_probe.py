@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
 import httpx
 from PIL import ExifTags
 
-from camera_sampler.access import Access
+from camera_sampler.access import Access, Settled
 from camera_sampler.cameras import Camera, CameraError, Snapshot
 from camera_sampler.snapshots import BadSnapshot, Verified, verify
-from ptzjepa.camera_brands import BRANDS, Brand, Likeness
+from ptzjepa.camera_brands import BRANDS, Likeness, Named
+from shared.errors import UserError
 from shared.pose import Pose, PoseLimits
 
 T = TypeVar("T")
@@ -90,13 +91,19 @@ class Probe:
         }
 
 
-async def probe(access: Access, brand: str | None) -> Probe:
-    """Ask a camera all there is to ask. Failures are in what is returned."""
+async def probe(
+    access: Access, brand: str | None, narrow: Settled | None = None, magnification: float | None = None
+) -> Probe:
+    """Ask a camera all there is to ask. Failures are in what is returned; ``UserError`` where a package is missing.
+
+    ``narrow`` and ``magnification`` are what somebody settled on for this camera.
+    """
     found = Probe(access.url)
     with contextlib.suppress(_Enough):
         found.brand = brand or await _ask(found, "brand", lambda: _recognise(access))
         if found.brand is not None:
-            async with _opened(BRANDS[found.brand], access) as camera:
+            camera = BRANDS[found.brand].open(access, narrow or Settled(), magnification)
+            async with _closing(camera):
                 await _interview(found, camera, access)
     return found
 
@@ -108,10 +115,12 @@ class _Enough(Exception):
 async def _interview(found: Probe, camera: Camera, access: Access) -> None:
     found.login = "works" if access.user else "not needed"
     found.limits = await _ask(found, "limits", lambda: _limits(camera))
-    found.pose = await _ask(found, "pose", camera.pose)
-    device = BRANDS[str(found.brand)].device
-    told = dict(await _ask(found, "device", lambda: device(camera)) or {}) if device else {}
-    snapshot = await _ask(found, "picture", camera.snapshot)
+    # Without what people have to set for it, such a camera tells its name and no more.
+    known = found.findings[-1].kind != "settings"
+    if known:
+        found.pose = await _ask(found, "pose", camera.pose)
+    told = dict(await _ask(found, "device", camera.device) or {}) if isinstance(camera, Named) else {}
+    snapshot = await _ask(found, "picture", camera.snapshot) if known else None
     if snapshot is not None:
         found.picture = _verified(found, snapshot)
     if found.picture is not None:
@@ -128,6 +137,8 @@ async def _ask(found: Probe, question: str, ask: Callable[[], Awaitable[T]]) -> 
         return await ask()
     except (CameraError, _NotOne) as error:
         kind, text = str(error.kind), str(error)
+    except UserError as error:
+        kind, text = "settings", str(error)
     finally:
         finding.seconds = round(time.perf_counter() - began, 4)
     advice = _ADVICE.get(kind)
@@ -169,18 +180,22 @@ async def _recognise(access: Access) -> str:
     maybe = [name for name, how in likeness.items() if how == "perhaps"]
     if len(maybe) == 1:
         return maybe[0]
-    known = " or ".join(BRANDS)
+    known = _either(BRANDS)
     if maybe:
         raise _NotOne("ambiguous", f"it asks for a login and does not tell its brand; give --brand {known}")
-    titles = " or ".join(brand.title for brand in BRANDS.values())
+    titles = _either(brand.title for brand in BRANDS.values())
     raise _NotOne("not-a-camera", f"something answers there, but not as a camera by {titles} does")
 
 
+def _either(names: Iterable[str]) -> str:
+    *most, last = names
+    return f"{', '.join(most)} or {last}"
+
+
 @contextlib.asynccontextmanager
-async def _opened(brand: Brand, access: Access) -> AsyncIterator[Camera]:
-    camera = brand.open(access)
+async def _closing(camera: Camera) -> AsyncIterator[None]:
     try:
-        yield camera
+        yield
     finally:
         await camera.aclose()
 

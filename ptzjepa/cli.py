@@ -14,16 +14,15 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from ptzjepa import models
+from ptzjepa import broker, leases, models
 from ptzjepa.camera_commands import app as camera_app
 from ptzjepa.options import RunOptions
-from shared.errors import EXIT_OK, EXIT_USER, UserError
+from shared.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_USER, UserError
 
 # typer brings click along under a private name or depends on it, by version; its public error tells which.
 _ClickError: type[Exception] = next(
     kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException" and issubclass(kind, Exception)
 )
-EXIT_INTERRUPTED = 130
 
 app = typer.Typer(
     add_completion=False,
@@ -34,6 +33,8 @@ app = typer.Typer(
 )
 app.add_typer(camera_app, name="camera")
 app.add_typer(models.app, name="models")
+app.add_typer(leases.app, name="leases")
+app.add_typer(broker.app, name="broker")
 
 Panorama = Annotated[
     Path | None,
@@ -119,10 +120,10 @@ def verify_leases(
 
     Starts a Redis and brokers of its own, records what the clients see, and
     looks for broken promises; proves by planted ones that it would see them.
-    Ctrl-C ends it early with a result of what was done.
+    Ctrl-C ends it early with a result of what was done; a second one at once.
 
     Exit code: 0 if no promise was broken and all planted violations were
-    seen, 1 if not, 2 if the input was wrong.
+    seen, 1 if not, 2 if the input was wrong, 130 if interrupted.
     """
     from ptzjepa.verification.leases import Trial, run
 
@@ -151,8 +152,9 @@ def main() -> int:
     except _ClickError as error:
         return _fail(_click_message(error), EXIT_USER)
     except (KeyboardInterrupt, typer.Abort):
+        result = EXIT_INTERRUPTED
+    if result == EXIT_INTERRUPTED:  # typer makes it of most interruptions, and says nothing
         print("stopped", file=sys.stderr)
-        return EXIT_INTERRUPTED
     return result if isinstance(result, int) else EXIT_OK
 
 

@@ -29,12 +29,11 @@ from ptzjepa.run_directory import RunDirectory, write_atomically
 from ptzjepa.summary import Identity, show_number, software_versions, summarise
 from ptzjepa.supervisor import Fleet, StartFailed
 from ptzjepa.timeline import Timeline
-from shared.errors import EXIT_FAULT, EXIT_OK
+from shared.errors import EXIT_FAULT, EXIT_INTERRUPTED, EXIT_OK
 from shared.settings import ServiceSettings
 from shared.telemetry import configure_logging
 
 LOOK_SECONDS = 0.5
-EXIT_INTERRUPTED = 130
 OWN_LOG = "ptzjepa"
 
 

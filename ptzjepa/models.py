@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import typer
 
-from shared.broker_client import BrokerAway, BrokerClient, CommitRefused, LeaseHeld, LeaseLost
+from ptzjepa.ask_broker import ask, cut, print_json, table
+from shared.broker_client import BrokerAway, BrokerClient, CommitRefused
 from shared.errors import UserError
 from shared.leases import ModelState, ModelVersion, RollbackRequest
 from shared.settings import ServiceSettings
 
-EXIT_REFUSED = 1
-"""The broker said no, or is away: the input was right, asking again may help."""
-WIDTH = 80
 _FOLDERS = {"wm": "world_models", "ag": "agents"}
-
-T = TypeVar("T")
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -40,11 +33,11 @@ def list_models(state: State = "all", kind: Kind = None, as_json: Json = False) 
     """List the models and their heads."""
     if state not in ("active", "archived", "all"):
         raise UserError(f"--state {state}: not active, archived or all")
-    states = _ask(lambda broker: broker.models(state, kind))
+    states = ask(lambda broker: broker.models(state, kind))
     if as_json:
-        _print_json([item.model_dump(mode="json") for item in states])
+        print_json([item.model_dump(mode="json") for item in states])
         return
-    _table(
+    _show_table(
         ("MODEL", "KIND", "STATE", "HEAD", "COMMITTED", "BY"),
         [(item.model, item.kind, item.state, *_of_head(item.head)) for item in states],
     )
@@ -53,9 +46,9 @@ def list_models(state: State = "all", kind: Kind = None, as_json: Json = False) 
 @app.command()
 def show(model: Model, as_json: Json = False) -> None:
     """Show a model's head and where it comes from."""
-    state = _ask(lambda broker: _known(broker, model))
+    state = ask(lambda broker: _known(broker, model))
     if as_json:
-        _print_json(state.model_dump(mode="json"))
+        print_json(state.model_dump(mode="json"))
         return
     head = state.head
     lines = [("model", model), ("kind", state.kind), ("state", state.state)]
@@ -69,22 +62,22 @@ def show(model: Model, as_json: Json = False) -> None:
         lines += _lineage(head)
         lines += [(name, str(value)) for name, value in head.card.items() if isinstance(value, int | float | str)]
     for name, value in lines:
-        typer.echo(_cut(f"{name:<16} {value}"))
+        typer.echo(cut(f"{name:<16} {value}"))
 
 
 @app.command()
 def history(model: Model, limit: Limit = 20, as_json: Json = False) -> None:
     """List a model's versions, newest first."""
 
-    async def ask(broker: BrokerClient) -> list[ModelVersion]:
+    async def work(broker: BrokerClient) -> list[ModelVersion]:
         await _known(broker, model)
         return await broker.versions(model, limit)
 
-    versions = _ask(ask)
+    versions = ask(work)
     if as_json:
-        _print_json([version.model_dump(mode="json") for version in versions])
+        print_json([version.model_dump(mode="json") for version in versions])
         return
-    _table(
+    _show_table(
         ("VERSION", "COMMITTED", "RESTART", "PARENTS", "BY"),
         [(_version(v), _when(v), _restart(v), _parents(v), v.by) for v in versions],
     )
@@ -100,12 +93,12 @@ def rollback(
     """Make an older version's weights the head again, as a new version.
 
     Takes the model's lease: stop whoever trains it before. Exit code 1 if the
-    broker refuses or is away, 2 if the input is wrong.
+    broker refuses, 2 if the input is wrong or the broker is away.
     """
     if not 1 <= len(reason) <= 256:
         raise UserError("--reason: give 1 to 256 characters")
 
-    async def ask(broker: BrokerClient) -> ModelVersion:
+    async def work(broker: BrokerClient) -> ModelVersion:
         state = await _known(broker, model)
         head = state.head.version if state.head else 0
         if version >= head:
@@ -121,9 +114,9 @@ def rollback(
                 # Only the answer may be lost; the request carries its id, so asking again cannot do it twice.
                 return await broker.rollback(model, request)
 
-    made = _ask(ask)
+    made = ask(work)
     if as_json:
-        _print_json(made.model_dump(mode="json"))
+        print_json(made.model_dump(mode="json"))
     else:
         typer.echo(f"{model}: version {made.version} is the head, with the weights of version {version}")
 
@@ -136,9 +129,9 @@ def export(
     """Write progress_model_names.txt and every model_info.yaml, laid out as
     PTZJEPA lays out /persistence. Archived models go to finished_models.
     """
-    written, left_out = _ask(lambda broker: _export(broker, directory))
+    written, left_out = ask(lambda broker: _export(broker, directory))
     if as_json:
-        _print_json({"written": [str(path) for path in written], "left_out": left_out})
+        print_json({"written": [str(path) for path in written], "left_out": left_out})
         return
     for path in written:
         typer.echo(str(path))
@@ -166,28 +159,6 @@ async def _export(broker: BrokerClient, directory: Path) -> tuple[list[Path], li
     return list(texts), left_out
 
 
-def _ask(work: Callable[[BrokerClient], Awaitable[T]]) -> T:
-    """Ask the broker that the settings name; a refusal ends the command with one line and exit code 1."""
-
-    async def ask() -> T:
-        broker = BrokerClient(ServiceSettings.from_environment())
-        try:
-            return await work(broker)
-        finally:
-            await broker.aclose()
-
-    try:
-        return asyncio.run(ask())
-    except BrokerAway as error:
-        problem = f"the lock broker does not answer ({error}); set PTZ_BROKER_URL"
-    except LeaseHeld as error:
-        problem = f"{error}; stop its holder, or wait"
-    except (CommitRefused, LeaseLost, RuntimeError) as error:
-        problem = str(error)
-    typer.echo(f"error: {' '.join(problem.split())}", err=True)
-    raise typer.Exit(EXIT_REFUSED)
-
-
 async def _known(broker: BrokerClient, model: str) -> ModelState:
     state = await broker.model(model)
     if state is None:
@@ -195,18 +166,9 @@ async def _known(broker: BrokerClient, model: str) -> ModelState:
     return state
 
 
-def _table(titles: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    widths = [max(len(row[column]) for row in [titles, *rows]) for column in range(len(titles))]
-    for row in [titles, *rows]:
-        typer.echo(_cut("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()))
-
-
-def _cut(line: str) -> str:
-    return line if len(line) <= WIDTH else f"{line[: WIDTH - 1]}…"
-
-
-def _print_json(value: object) -> None:
-    typer.echo(json.dumps(value, indent=2))
+def _show_table(titles: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    for line in table(titles, rows):
+        typer.echo(line)
 
 
 def _of_head(head: ModelVersion | None) -> tuple[str, str, str]:

@@ -40,4 +40,4 @@ class Asking(Generic[Q]):
         self._unanswered += 1
         if self._unanswered >= TRIES and out_of_time:
             raise error
-        return _PAUSES[min(self._unanswered, len(_PAUSES)) - 1]
+        return max(error.after, _PAUSES[min(self._unanswered, len(_PAUSES)) - 1])

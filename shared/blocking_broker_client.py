@@ -144,7 +144,7 @@ class BlockingBrokerClient:
                 held.refuse(str(error))
             except (BrokerAway, RuntimeError, UserError) as error:
                 self._log.warning("lease not renewed", resource=held.resource, reason=str(error))
-                wait = min(interval, AGAIN_SECONDS)
+                wait = min(interval, max(AGAIN_SECONDS, error.after if isinstance(error, BrokerAway) else 0.0))
         if not stop.is_set():
             held.lost_event.set()
             self._log.warning("lease lost", resource=held.resource, reason=str(held.loss()))

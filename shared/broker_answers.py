@@ -13,6 +13,8 @@ R = TypeVar("R", bound=BaseModel)
 
 ANSWER_SECONDS = 10.0
 """Longest that the broker may take to answer what it need not wait for."""
+MOST_AFTER = 10.0
+"""Longest that a client leaves the broker alone because it says so."""
 _CONNECT_SECONDS = 3.0
 _AWAY = (
     httpx.codes.TOO_MANY_REQUESTS,
@@ -25,7 +27,15 @@ _REFUSALS = (*_GONE, httpx.codes.PRECONDITION_FAILED, httpx.codes.CONFLICT)
 
 
 class BrokerAway(Exception):
-    """The broker does not answer now; asking again later is safe, since every request carries its ``request_id``."""
+    """The broker does not answer now; asking again later is safe, since every request carries its ``request_id``.
+
+    ``after`` is how many seconds it wants to be left alone for: no error, but too many requests, or a Redis that is
+    away. 0 where it did not say.
+    """
+
+    def __init__(self, reason: str, *, after: float = 0.0) -> None:
+        super().__init__(reason)
+        self.after = after
 
 
 class LeaseHeld(Exception):
@@ -48,7 +58,7 @@ def patience(wait_ms: int = 0) -> httpx.Timeout:
 def checked(response: httpx.Response) -> httpx.Response:
     """Return the response; ``BrokerAway`` where it only says that the broker can't answer now."""
     if response.status_code in _AWAY:
-        raise BrokerAway(detail(response))
+        raise BrokerAway(detail(response), after=_after(response))
     return response
 
 
@@ -88,6 +98,12 @@ def parse(response: httpx.Response, kind: type[R]) -> R:
         return kind.model_validate_json(response.content)
     except ValidationError as error:
         raise RuntimeError(f"{response.request.url.path}: not a {kind.__name__}: {error.errors()[0]['msg']}") from error
+
+
+def _after(response: httpx.Response) -> float:
+    """Read ``Retry-After``; the broker says it in seconds, and a proxy's dates are nobody's to compare."""
+    told = response.headers.get("Retry-After", "")
+    return min(float(told), MOST_AFTER) if told.isascii() and told.isdigit() else 0.0
 
 
 def detail(response: httpx.Response) -> str:

@@ -24,6 +24,7 @@ from shared.leases import (
     LeaseRenewal,
     LeaseRequest,
     Mode,
+    ResourceList,
     ResourceState,
     lease_clock,
 )
@@ -89,6 +90,10 @@ class BrokerClient(RegistryClient):
     async def leases(self) -> list[Lease]:
         """Return every lease that is held now."""
         return answers.parse(await self._send("GET", "/v1/leases"), LeaseList).leases
+
+    async def resources(self) -> list[ResourceState]:
+        """Return every resource that is leased or waited for, by name."""
+        return answers.parse(await self._send("GET", "/v1/resources"), ResourceList).resources
 
     async def resource(self, resource: str) -> ResourceState:
         """Return who has a resource, and who stands in line for it."""
@@ -177,7 +182,7 @@ class BrokerClient(RegistryClient):
             except (BrokerAway, TimeoutError, RuntimeError, UserError) as error:
                 # An answer that makes no sense is as good as none: try again until the deadline says lost.
                 self._log.warning("lease not renewed", resource=held.resource, reason=str(error))
-                wait = min(interval, AGAIN_SECONDS)
+                wait = min(interval, max(AGAIN_SECONDS, error.after if isinstance(error, BrokerAway) else 0.0))
 
     async def _give_back(self, held: HeldLease) -> None:
         if held.refused:

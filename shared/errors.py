@@ -7,6 +7,8 @@ EXIT_FAULT = 1
 """The service met something it did not expect; the supervisor starts it again."""
 EXIT_USER = 2
 """The input was wrong; starting again would not help."""
+EXIT_INTERRUPTED = 130
+"""Somebody pressed Ctrl-C."""
 
 
 class UserError(Exception):

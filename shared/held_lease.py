@@ -12,7 +12,7 @@ WORK_SHARE = 0.8
 RENEWALS = 3
 """So many renewals are tried for in one life."""
 AGAIN_SECONDS = 0.5
-"""When to ask again after a renewal that nobody answered."""
+"""When to ask again after a renewal that nobody answered, unless the broker says when."""
 
 
 class HeldLease:

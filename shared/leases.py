@@ -123,6 +123,12 @@ class ResourceState(_Wire):
     waiting: list[Waiter]
 
 
+class ResourceList(_Wire):
+    """``GET /v1/resources``, by name: those that are leased or waited for."""
+
+    resources: list[ResourceState]
+
+
 EventName = Literal[
     "granted",
     "renewed",

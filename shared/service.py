@@ -48,6 +48,7 @@ class Service(ABC, Generic[S]):
         """What is missing before the service can do its work: a part's name and a reason. Empty means ready."""
         self._ready = self.metrics.gauge("ready", "1 when the service can do its work")
         self._ready.set_function(lambda: 0.0 if self.not_ready else 1.0)
+        self._lacks = self.metrics.gauge("missing", "1 while a part is missing that the service needs", ("part",))
 
     @abstractmethod
     async def run(self) -> None:
@@ -55,6 +56,7 @@ class Service(ABC, Generic[S]):
 
     def set_ready(self, part: str, missing: str | None = None) -> None:
         """Say that a part is ready, or why it is not."""
+        self._lacks.labels(part).set(missing is not None)
         if missing is None:
             self.not_ready.pop(part, None)
         elif self.not_ready.get(part) != missing:

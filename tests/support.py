@@ -69,7 +69,7 @@ class Process:
         if signum == signal.SIGKILL:
             self.running.wait()
 
-    def wait(self, seconds: float = 20.0) -> int:
+    def wait(self, seconds: float = 60.0) -> int:
         return self.running.wait(seconds)
 
     def __enter__(self) -> Self:
@@ -81,7 +81,7 @@ class Process:
             self.process.wait()
 
 
-def until(done: Callable[[], object], explain: Callable[[], str] = str, seconds: float = 20.0) -> None:
+def until(done: Callable[[], object], explain: Callable[[], str] = str, seconds: float = 60.0) -> None:
     """Wait until ``done()`` holds; a transport error counts as not yet."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

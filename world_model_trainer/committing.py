@@ -61,7 +61,8 @@ class Committer:
             except BrokerAway as error:
                 # The request carries its id: asking again cannot commit twice.
                 self._service.set_ready("broker", str(error))
-                await asyncio.sleep(0.5)  # also while stopping: until it is committed or the lease is lost
+                # Also while stopping: until it is committed or the lease is lost.
+                await asyncio.sleep(max(0.5, error.after))
         self._service.set_ready("broker")
         return committed
 

@@ -26,7 +26,7 @@ class TrainingConfig(BaseModel):
     batch: int = Field(default=64, ge=4, description="trajectories per step")
     micro_batches: int = Field(default=1, ge=1, description="parts that a batch is computed in, one after the other")
     length: int = Field(default=4, ge=1, le=64, description="moves per trajectory: the open-loop horizon of the loss")
-    learning_rate: float = Field(default=1e-3, gt=0.0)
+    learning_rate: float = Field(default=3e-3, gt=0.0)
     weight_decay: float = Field(default=1e-4, ge=0.0)
     warm_up_steps: int = Field(default=20, ge=0)
     schedule_steps: int = Field(

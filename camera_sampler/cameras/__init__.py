@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from camera_sampler.access import Access, Settled
 from camera_sampler.cameras.base import ERROR_KINDS, Camera, CameraError, Snapshot
 from camera_sampler.settings import SamplerSettings
 from shared.errors import UserError
 
-__all__ = ["ERROR_KINDS", "Camera", "CameraError", "Snapshot", "open_camera"]
+if TYPE_CHECKING:
+    from camera_sampler.cameras.onvif import OnvifCamera
+
+__all__ = ["ERROR_KINDS", "Camera", "CameraError", "Snapshot", "open_camera", "open_onvif"]
 
 
 def open_camera(settings: SamplerSettings) -> Camera:
@@ -36,7 +42,7 @@ def _of_its_kind(settings: SamplerSettings) -> Camera:
             resolution=settings.settled_size,
         )
     if settings.camera_kind == "onvif":
-        return _open_onvif(settings)
+        return open_onvif(settings.access, settings.settled_limits, settings.camera_magnification)
     if settings.camera_kind == "stored" and settings.stored_images is not None:
         from camera_sampler.cameras.stored import open_stored
 
@@ -58,12 +64,12 @@ def _simulated(settings: SamplerSettings) -> Camera:
     )
 
 
-def _open_onvif(settings: SamplerSettings) -> Camera:
-    # The one brand that needs a package beyond the sampler's own.
+def open_onvif(access: Access, narrow: Settled, magnification: float | None) -> OnvifCamera:
+    """Return an ONVIF camera. ``UserError`` where the package is missing that this brand alone needs."""
     try:
         from camera_sampler.cameras.onvif import OnvifCamera
     except ModuleNotFoundError as error:
         if error.name != "onveef":
             raise
-        raise UserError("PTZ_CAMERA_KIND=onvif needs the package onveef: pip install 'ptzjepa[onvif]'") from None
-    return OnvifCamera(settings.access, settings.settled_limits, magnification=settings.camera_magnification)
+        raise UserError("an ONVIF camera needs the package onveef: pip install 'ptzjepa[onvif]'") from None
+    return OnvifCamera(access, narrow, magnification=magnification)

@@ -87,6 +87,14 @@ class OnvifCamera:
             raise CameraError(f"words instead of a snapshot: {self._http.excerpt(answer.text)}", "unparsable")
         return Snapshot(answer.body, taken_at)
 
+    async def device(self) -> dict[str, str]:
+        """Return ``model`` (with its maker) and ``firmware``, as far as the camera tells. May raise ``CameraError``."""
+        response = await self._soap.ask(DEVICE, envelopes.device_get_information())
+        told = parsers.parse_device_information(ElementTree.tostring(response, "unicode"))
+        model = " ".join(told[key] for key in ("Manufacturer", "Model") if told.get(key))
+        found = {"model": model, "firmware": told.get("FirmwareVersion", "")}
+        return {name: value for name, value in found.items() if value}
+
     async def aclose(self) -> None:
         """See ``Camera.aclose``."""
         await self._http.aclose()

@@ -45,7 +45,8 @@ class NewestFrame:
     """Tells frames taken after a moment from older ones that a server or a buffer still held.
 
     A frame's own time differs from ours by an unknown constant. No frame arrives before it is taken, so the least
-    difference seen is the best estimate of that constant, and it is good once old frames have been passed.
+    difference seen is the best estimate of that constant, and it is good once old frames have been passed. Arrivals are
+    those of the packets: a decoder may hold frames back until it knows their order.
     """
 
     def __init__(self, asked: float, drain: float = DRAIN_SECONDS) -> None:
@@ -53,14 +54,17 @@ class NewestFrame:
         self._first = self._difference = math.inf
         self._last = -math.inf
 
-    def taken_after(self, own: float, now: float) -> bool:
-        """Note a frame that carries the time ``own`` and arrived ``now``, in seconds; tell whether it is new enough."""
+    def arrived(self, own: float, now: float) -> None:
+        """Note that a frame that carries the time ``own`` arrived ``now``, in seconds."""
         if own < self._last - _JUMP_SECONDS:
             # The camera has set its time back: begin again.
             self._first = self._difference = math.inf
         self._last = own
         self._first = min(self._first, now)
         self._difference = min(self._difference, now - own)
+
+    def taken_after(self, own: float, now: float) -> bool:
+        """Tell whether a frame that carries the time ``own`` is new enough."""
         return now - self._first >= self._drain and own + self._difference >= self._asked
 
 
@@ -142,10 +146,12 @@ class StreamSnapshots:
         newest = NewestFrame(asked)
         # The stream is closed here, in its own thread, and not whenever somebody collects the garbage.
         with contextlib.closing(self._frames(timeout)) as frames:
-            for frame in frames:
+            for own, frame in frames:
                 now = time.monotonic()
                 if now - asked > timeout:
                     raise CameraError(f"no new frame of the stream within {timeout:g} s", "timeout")
+                if own is not None:
+                    newest.arrived(own, now)
                 if frame is None or frame.is_corrupt or frame.time is None or not newest.taken_after(frame.time, now):
                     continue
                 if frame.width * frame.height > MAX_PIXELS:
@@ -153,8 +159,8 @@ class StreamSnapshots:
                 return frame.to_image(), utc_now()
         raise CameraError("the stream ended before a new frame", "reset")
 
-    def _frames(self, timeout: float) -> Generator[Any, None, None]:
-        """Yield the stream's frames; None for a packet that none comes of, so that time-outs are noticed."""
+    def _frames(self, timeout: float) -> Generator[tuple[float | None, Any], None, None]:
+        """Yield what comes: the time that a packet carries, if it does, or a frame."""
         options = {
             "rtsp_transport": "tcp",
             "allowed_media_types": "video",
@@ -173,10 +179,10 @@ class StreamSnapshots:
             stream.codec_context.thread_count = 1
             stream.codec_context.options = {"err_detect": "explode", "max_pixels": str(MAX_PIXELS)}
             for packet in container.demux(stream):
-                frames: list[Any] = []
+                yield None if packet.pts is None else float(packet.pts * packet.time_base), None
                 with contextlib.suppress(self._av.error.InvalidDataError):
-                    frames = packet.decode()
-                yield from frames or [None]
+                    for frame in packet.decode():
+                        yield None, frame
 
 
 def _pyav() -> ModuleType:

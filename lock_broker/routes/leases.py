@@ -22,6 +22,7 @@ from shared.leases import (
     LeaseList,
     LeaseRenewal,
     LeaseRequest,
+    ResourceList,
     ResourceState,
 )
 from shared.messages import Name
@@ -73,7 +74,8 @@ async def release(lease_id: LeaseIdPath, parts: P, who: Who) -> Response:
 
 @router.patch("/leases/{lease_id}", response_model=Lease, responses=examples.RENEW)
 async def renew(lease_id: LeaseIdPath, asked: LeaseRenewal, parts: P, who: Who) -> Response:
-    """Go on holding a lease, for `ttl_ms` from now. 410 means: stop working, it is not yours any more."""
+    """Go on holding a lease, for `ttl_ms` from now; never shorter than before. 410 means: stop working, it is not
+    yours any more."""
     return _answer(await parts.leases.renew(lease_id, asked.ttl_ms, who), HTTPStatus.OK)
 
 
@@ -108,6 +110,12 @@ async def force_release(lease_id: LeaseIdPath, asked: ForcedRelease, parts: P, w
     if not who.may("admin"):
         raise Refused(HTTPStatus.FORBIDDEN, "only an admin may take leases away")
     await parts.leases.force_release(lease_id, asked.reason, who)
+
+
+@others.get("/resources", responses=examples.RESOURCES)
+async def resources(parts: P) -> ResourceList:
+    """List the resources that are leased or waited for."""
+    return ResourceList(resources=await parts.leases.resources())
 
 
 @others.get("/resources/{kind}/{name}", responses=examples.RESOURCE)

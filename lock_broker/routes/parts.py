@@ -29,20 +29,28 @@ class Parts:
     """Asks what the service lacks to do its work: a part's name and a reason."""
 
 
-# Both are coroutines: FastAPI sends plain functions to a thread, which takes longer than to grant a lease.
-async def parts_of(request: Request) -> Parts:
+def parts_in(request: Request) -> Parts:
     """Return the application's parts."""
-    return cast(Parts, request.app.state.parts)
+    return cast(Parts, request.scope["app"].state.parts)
 
 
-P = Annotated[Parts, Depends(parts_of)]
-"""A route's parameter of this type is the application's parts."""
-
-
-async def who_asks(request: Request) -> Principal:
+def who_is_in(request: Request) -> Principal:
     """Return whom the gate let in."""
     return cast(Principal, request.scope.get("state", {}).get("principal", ANONYMOUS))
 
 
-Who = Annotated[Principal, Depends(who_asks)]
+# Both are coroutines: FastAPI sends plain functions to a thread, which takes longer than to grant a lease.
+async def _parts_of(request: Request) -> Parts:
+    return parts_in(request)
+
+
+async def _who_asks(request: Request) -> Principal:
+    return who_is_in(request)
+
+
+P = Annotated[Parts, Depends(_parts_of)]
+"""A route's parameter of this type is the application's parts."""
+
+
+Who = Annotated[Principal, Depends(_who_asks)]
 """A route's parameter of this type is whoever asks: put into the request's state by the gate."""

@@ -13,7 +13,7 @@ for i = 0, #ARGV - 13 do
   lost = lost + ran_out
   if not document and room then
     candidate.new = true
-    document = {resource = candidate.resource, epoch = EPOCH, used = 0, leases = {}, ended = {}, queue = {}}
+    document = {resource = candidate.resource, epoch = EPOCH, used = 0, leases = {}, queue = {}}
   end
   if document then
     candidate.document = document
@@ -38,9 +38,9 @@ for _, candidate in ipairs(candidates) do
     return reply('same', lost, {lease = view(document.resource, before)})
   end
   -- A late copy of a request whose lease has ended: a lease now would have no holder.
-  place = find(document.ended, 'request', request)
-  if place then
-    return reply('ended', lost, {how = document.ended[place].how})
+  local how = ended_request(candidate.key, request)
+  if how then
+    return reply('ended', lost, {how = how})
   end
 end
 

@@ -1,4 +1,7 @@
--- Before every script. A resource is one JSON document: its live leases, the newest of those that ended, and who waits.
+-- Before every script. A resource is a hash of two fields. `document` is JSON: its live leases, and who waits. `ended` is
+-- the newest leases that ended, a line for each, newest first: its id, how it ended, and its request as a JSON string.
+-- Nearly every call reads and writes the document, so it holds no more than it must.
+--
 -- Times are milliseconds of the broker host's boot clock, given by the caller: the server's own clock may jump.
 --
 -- Every script is called with KEYS: host, events, live, then its own, and with ARGV: now, boot, run, then its own.
@@ -62,7 +65,7 @@ end
 
 -- Write a document back, and wake those who may go now.
 local function save(key, document)
-  redis.call('SET', key, cjson.encode(document))
+  redis.call('HSET', key, 'document', cjson.encode(document))
   local busy = #document.leases + #document.queue > 0
   redis.call(busy and 'SADD' or 'SREM', LIVE, document.resource)
   for place, ticket in ipairs(document.queue) do
@@ -73,20 +76,37 @@ local function save(key, document)
   end
 end
 
+local function ended(key)
+  return redis.call('HGET', key, 'ended') or ''
+end
+
+-- Say how the lease of a request ended, if it is one of the newest that did. A quote after a blank, or a line's end, is
+-- nowhere inside a JSON string.
+local function ended_request(key, request)
+  local all = ended(key)
+  local place = string.find(all, ' ' .. cjson.encode(request) .. '\n', 1, true)
+  return place and string.match(string.sub(all, 1, place - 1), '%a+$')
+end
+
 -- Move the live lease at ``place`` to the ended ones.
-local function bury(document, place, how)
+local function bury(key, document, place, how)
   local lease = table.remove(document.leases, place)
-  table.insert(document.ended, 1, {lease = lease.lease, request = lease.request, token = lease.token, how = how})
-  document.ended[TOMBSTONES + 1] = nil
+  local all = lease.lease .. ' ' .. how .. ' ' .. cjson.encode(lease.request) .. '\n' .. ended(key)
+  local last = 0
+  for _ = 1, TOMBSTONES do
+    last = last and string.find(all, '\n', last + 1, true)
+  end
+  redis.call('HSET', key, 'ended', string.sub(all, 1, last or -1))
   return lease
 end
 
 -- Nobody knows how long the host or the server was away: everything starts its full life again, never a shorter one.
 local function rebase(document, fence)
   redis.call('INCRBY', fence, GAP)
+  local same_clock = string.sub(document.epoch, 1, #BOOT + 1) == BOOT .. ':'
   document.epoch = EPOCH
   for _, lease in ipairs(document.leases) do
-    lease.expires = NOW + lease.ttl
+    lease.expires = math.max(NOW + lease.ttl, same_clock and lease.expires or 0)
     note('rebased', document.resource, lease)
   end
   for _, ticket in ipairs(document.queue) do
@@ -96,7 +116,7 @@ end
 
 -- Return a resource's document, brought up to now, or nil; and how many leases are seen here to have run out.
 local function load(key, fence)
-  local text = redis.call('GET', key)
+  local text = redis.call('HGET', key, 'document')
   if not text then
     return nil, 0
   end
@@ -107,7 +127,7 @@ local function load(key, fence)
   end
   for place = #document.leases, 1, -1 do
     if document.leases[place].expires <= NOW then
-      note('expired', document.resource, bury(document, place, 'expired'))
+      note('expired', document.resource, bury(key, document, place, 'expired'))
       lost = lost + 1
     end
   end
@@ -124,10 +144,11 @@ local function load(key, fence)
 end
 
 -- Say how a lease that is not live ended: released, expired, forced, superseded; or that there was none: unknown.
-local function ending(document, fence, lease, token)
-  local place = document and find(document.ended, 'lease', lease)
-  if place then
-    return document.ended[place].how
+local function ending(key, document, fence, lease, token)
+  local all = '\n' .. ended(key)
+  local _, blank = string.find(all, '\n' .. lease .. ' ', 1, true)
+  if blank then
+    return string.match(all, '^%a+', blank + 1)
   end
   local newest = tonumber(redis.call('GET', fence) or '0')
   return (document and token <= newest) and 'superseded' or 'unknown'

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from redis.asyncio.connection import AbstractConnection
@@ -40,13 +40,13 @@ class Sendable(Protocol):
         """What the server calls it, once it knows it."""
 
 
-@dataclass
+@dataclass(slots=True)
 class _Call:
     script: Sendable
     keys: Sequence[str]
     arguments: Sequence[str | int]
-    answer: asyncio.Future[bytes] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
-    until: float = field(default_factory=lambda: asyncio.get_running_loop().time() + CALL_SECONDS)
+    answer: asyncio.Future[bytes]
+    until: float
     whole: bool = False
     """The server does not know the script by its hash."""
     again: bool = False
@@ -77,7 +77,8 @@ class Line:
             raise ConnectionError(f"{MOST_CALLS} calls wait for Redis already")
         if not self._tasks:
             self._tasks = [asyncio.create_task(work()) for work in (self._serve, self._give_up)]
-        call = _Call(script, keys, arguments)
+        loop = asyncio.get_running_loop()
+        call = _Call(script, keys, arguments, loop.create_future(), loop.time() + CALL_SECONDS)
         self._waiting.append(call)
         self._asked.set()
         return await call.answer
@@ -183,8 +184,11 @@ class Line:
 def _packed(call: _Call, *stamp: str | int) -> bytes:
     """Return a call as the protocol has it. redis-py's own way asks every value's type, and takes ten times as long."""
     script = ("EVAL", call.script.text) if call.whole else ("EVALSHA", call.script.sha1)
-    values = [str(value).encode() for value in (*script, len(call.keys), *call.keys, *stamp, *call.arguments)]
-    return b"*%d\r\n" % len(values) + b"".join([b"$%d\r\n%b\r\n" % (len(value), value) for value in values])
+    values = [str(value) for value in (*script, len(call.keys), *call.keys, *stamp, *call.arguments)]
+    lines = [f"*{len(values)}"]
+    for value in values:
+        lines += f"${len(value) if value.isascii() else len(value.encode())}", value
+    return ("\r\n".join(lines) + "\r\n").encode()
 
 
 async def _run_id(connection: AbstractConnection) -> str:

@@ -13,7 +13,7 @@ for i = 4, #KEYS, 2 do
     end
     seen[#seen + 1] = {
       resource = document.resource, token = tonumber(redis.call('GET', KEYS[i + 1])), leases = leases,
-      waiting = waiting, ended = document.ended,
+      waiting = waiting, ended = ended(KEYS[i]),
     }
   end
 end

@@ -32,7 +32,7 @@ async def observe(line: Line, resources: Sequence[str]) -> tuple[list[Seen], int
         reply = await _SCRIPT(line, keys.pairs(resources[start : start + _BATCH]), [])
         lost += reply["lost"]
         for seen in reply["resources"]:
-            ended = {item["lease"]: item["how"] for item in seen.pop("ended")}
+            ended = dict(entry.split(" ", 2)[:2] for entry in seen.pop("ended").split("\n")[:-1])
             # Lua has one empty table: an empty list arrives as an empty object.
             seen["leases"], seen["waiting"] = list(seen["leases"]), list(seen["waiting"])
             found.append(Seen(ResourceState.model_validate(seen), ended))

@@ -6,17 +6,17 @@ local how, reason = ARGV[8], ARGV[9]
 local document, lost = load(key, fence)
 local place = document and find(document.leases, 'lease', lease)
 if not place then
-  return reply(ending(document, fence, lease, token), lost)
+  return reply(ending(key, document, fence, lease, token), lost)
 end
 if document.leases[place].principal ~= principal and not admin then
   return reply('foreign', lost)
 end
-local ended = bury(document, place, how)
+local given = bury(key, document, place, how)
 if how == 'forced' then
   -- Whoever was put out must not pass a store that checks tokens, even before somebody else has a newer one.
   redis.call('INCR', fence)
 end
 save(key, document)
-ended.principal = principal
-note(how, document.resource, ended, reason)
+given.principal = principal
+note(how, document.resource, given, reason)
 return reply('freed', lost)

@@ -11,7 +11,7 @@ _SCRIPT = Script("renew")
 
 
 async def renew(line: Line, lease_id: str, lease: keys.LeaseId, who: Principal, *, ttl_ms: int) -> LeaseReply:
-    """Let a live lease run for ``ttl_ms`` from now.
+    """Let a live lease run for ``ttl_ms`` from now, or for as long as it would have run, if that is longer.
 
     Outcomes: ``renewed``; ``expired``, ``released``, ``forced`` or ``superseded``, it has ended; ``foreign``, it is
     another principal's; ``unknown``, there was none.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -23,6 +25,8 @@ Driver = HanwhaCamera | AxisCamera | OnvifCamera
 USER, PASSWORD = "operator", "p@ss:w/rd?x"
 REACH = PoseLimits(tilt_min=-20.0, tilt_max=85.0, zoom_max=30.0)
 QUICK = Behaviour(drip=0.05, hang=5.0, off=0.1, starting=0.05)
+PATIENT, IMPATIENT = 20.0, 0.3
+"""Seconds: longer than a busy machine takes over any answer, and what is waited for answers that are not to come."""
 BRANDS: dict[str, type[Emulator]] = {"hanwha": HanwhaEmulator, "axis": AxisEmulator, "onvif": OnvifEmulator}
 
 
@@ -32,7 +36,7 @@ def emulator(brand: str, *, reach: PoseLimits = REACH, scene: Camera | None = No
 
 
 def access(server: Emulator, **changes: Any) -> Access:
-    return replace(Access(server.url, USER, SecretStr(PASSWORD), timeout=1.0), **changes)
+    return replace(Access(server.url, USER, SecretStr(PASSWORD), timeout=PATIENT), **changes)
 
 
 def driver(brand: str, server: Emulator, narrow: Settled | None = None, **changes: Any) -> Driver:
@@ -42,10 +46,22 @@ def driver(brand: str, server: Emulator, narrow: Settled | None = None, **change
     return kind(access(server, **changes), narrow, magnification=REACH.zoom_max)
 
 
+@contextlib.contextmanager
+def impatient(camera: Driver) -> Iterator[None]:
+    """Have a driver give up soon during the block."""
+    http = camera._http
+    patient = http._access
+    http._access = replace(patient, timeout=IMPATIENT)
+    try:
+        yield
+    finally:
+        http._access = patient
+
+
 async def still(camera: Camera) -> Pose:
     """Wait until the camera stands still."""
     readings: list[Pose] = []
-    async with asyncio.timeout(10.0):
+    async with asyncio.timeout(30.0):
         while len(readings) < 3 or len(set(readings[-3:])) > 1:
             readings.append(await camera.pose())
             await asyncio.sleep(0.005)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import AsyncIterator
 
@@ -15,7 +16,7 @@ from camera_sampler.simulation.emulators.base import Reply
 from camera_sampler.simulation.emulators.faults import Operation
 from camera_sampler.snapshots import BadSnapshot, verify
 from shared.pose import Pose
-from tests.camera_sampler.emulating import BRANDS, PASSWORD, driver, emulator
+from tests.camera_sampler.emulating import BRANDS, PASSWORD, Driver, driver, emulator, impatient
 
 LINK: dict[Fault, ErrorKind] = {
     "reset": "reset", "cut": "reset", "hang": "timeout", "slow": "timeout", "endless": "too-large",
@@ -35,11 +36,15 @@ async def server(brand: str) -> AsyncIterator[Emulator]:
         yield running
 
 
+def soon(camera: Driver, fault: Fault | None) -> contextlib.AbstractContextManager[None]:
+    """Only what never comes is worth no wait."""
+    return impatient(camera) if fault in ("hang", "slow") else contextlib.nullcontext()
+
+
 async def fails(brand: str, server: Emulator, on: Operation, fault: Fault | None = None) -> CameraError:
-    # More than a snapshot's bound has to come through before it is found out.
-    camera = driver(brand, server, timeout=5.0 if fault == "endless" else 0.3)
+    camera = driver(brand, server)
     await camera.limits()
-    with pytest.raises(CameraError) as caught:
+    with pytest.raises(CameraError) as caught, soon(camera, fault):
         await {"position": camera.pose, "snapshot": camera.snapshot, "move": lambda: camera.move_to(POSE)}[on]()
     server.faults.clear()
     assert PASSWORD not in repr(caught.value)
@@ -61,11 +66,12 @@ async def test_each_failure_has_its_kind(brand: str, server: Emulator, fault: Fa
 
 
 async def test_goes_on_after_every_failure(brand: str, server: Emulator) -> None:
-    camera = driver(brand, server, timeout=0.3)
+    camera = driver(brand, server)
     await camera.limits()
-    for fault in ("reset", "hang", "garbage", "initiating", "refused", "missing-key"):
+    faults: tuple[Fault, ...] = ("reset", "hang", "garbage", "initiating", "refused", "missing-key")
+    for fault in faults:
         server.faults.line_up(fault, on="position")
-        with pytest.raises(CameraError):
+        with pytest.raises(CameraError), soon(camera, fault):
             await camera.pose()
         await camera.pose()
     await camera.aclose()

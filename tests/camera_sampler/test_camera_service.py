@@ -49,7 +49,7 @@ async def test_publishes_nothing_bad_through_faults_and_a_reboot(
     faults = Faults(rate=0.03, kinds=FAULTS, seed=3)
     with capture_logs() as logs:
         async with emulator(brand, faults=faults) as server:
-            camera = driver(brand, server, timeout=0.3)
+            camera = driver(brand, server, timeout=1.0)
             async with contextlib.aclosing(camera), running(real_settings, clients, camera) as sampler:
                 await at_least(clients, 25)
                 await server.reboot()

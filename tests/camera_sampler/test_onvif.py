@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import signal
+import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -16,10 +17,11 @@ from onveef import envelopes
 from pydantic import SecretStr
 
 from camera_sampler.access import Settled
-from camera_sampler.cameras import CameraError
+from camera_sampler.cameras import CameraError, open_camera
 from camera_sampler.cameras.base import ErrorKind
 from camera_sampler.cameras.onvif import OnvifCamera
 from camera_sampler.cameras.onvif_spaces import DEGREES, GENERIC_PAN_TILT
+from camera_sampler.settings import SamplerSettings
 from camera_sampler.simulation.emulators import Emulator, OnvifEmulator
 from camera_sampler.simulation.emulators.base import Reply, Request
 from camera_sampler.simulation.emulators.onvif_messages import Offers, envelope, fault
@@ -419,6 +421,13 @@ async def test_the_sampler_looks_through_an_onvif_camera(
             assert await asyncio.to_thread(process.wait) == 0
         assert all(item.message.settled for item in found)
         assert PASSWORD not in process.log + metrics + "".join(item.message.model_dump_json() for item in found)
+
+
+def test_without_the_package_it_is_the_users_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "camera_sampler.cameras.onvif")
+    monkeypatch.setitem(sys.modules, "onveef", None)
+    with pytest.raises(UserError, match=r"needs the package onveef: pip install 'ptzjepa\[onvif\]'"):
+        open_camera(SamplerSettings(camera_kind="onvif", camera_url="http://10.0.0.1"))
 
 
 async def test_what_a_camera_does_not_tell_ends_the_sampler_with_one_line(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import subprocess
 import sys
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from pydantic import SecretStr
 
 from camera_sampler.access import StreamAccess
@@ -19,6 +21,7 @@ from camera_sampler.cameras.rtsp import NewestFrame, StreamSnapshots
 from camera_sampler.cameras.simulated import Sensor, SimulatedCamera, fast_clock
 from camera_sampler.settings import SamplerSettings
 from camera_sampler.simulation.emulators import Fault, RtspEmulator
+from camera_sampler.simulation.emulators.rtp_payloads import MOST_BYTES, Codec, payloads
 from camera_sampler.snapshots import verify
 from shared.errors import UserError
 from shared.pose import Pose
@@ -38,6 +41,12 @@ def stream(**changes: Any) -> RtspEmulator:
     return RtspEmulator(seen(), **{"user": USER, "password": PASSWORD, "behaviour": QUICK, **changes})
 
 
+@pytest.fixture(params=get_args(Codec))
+def codec(request: pytest.FixtureRequest) -> Codec:
+    chosen: Codec = request.param
+    return chosen
+
+
 def viewer(server: RtspEmulator, timeout: float = LONG, password: str = PASSWORD) -> StreamSnapshots:
     return StreamSnapshots(server.camera, StreamAccess(server.url, USER, SecretStr(password), timeout=timeout))
 
@@ -55,8 +64,8 @@ def unlike(snapshot: Snapshot, pose: Pose) -> float:
     return float(np.abs(shown - expected).mean() / np.abs(expected - expected[::-1]).mean())
 
 
-async def test_a_snapshot_shows_what_the_camera_looks_at_now() -> None:
-    async with stream() as server:
+async def test_a_snapshot_shows_what_the_camera_looks_at_now(codec: Codec) -> None:
+    async with stream(codec=codec) as server:
         opened = viewer(server)
         for pan, fault in ((0.0, None), (90.0, "stale-image"), (-120.0, "stale-image"), (30.0, None)):
             await opened.move_to(Pose(pan=pan, tilt=5.0))
@@ -73,8 +82,8 @@ async def test_a_snapshot_shows_what_the_camera_looks_at_now() -> None:
     ("fault", "kind"),
     [("reset", "reset"), ("cut", "reset"), ("hang", "timeout"), ("slow", "timeout"), ("garbage", "timeout")],
 )
-async def test_a_broken_stream_is_an_error_in_time_and_passes(fault: Fault, kind: str) -> None:
-    async with stream() as server:
+async def test_a_broken_stream_is_an_error_in_time_and_passes(fault: Fault, kind: str, codec: Codec) -> None:
+    async with stream(codec=codec) as server:
         opened = viewer(server, SHORT)
         server.faults.line_up(fault)
         with pytest.raises(CameraError) as caught:
@@ -197,7 +206,9 @@ def test_a_login_that_ffmpeg_would_cut_is_refused() -> None:
 def test_without_pyav_it_is_the_users_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(UserError, match=r"needs PyAV: pip install 'ptzjepa\[rtsp\]'"):
-        open_camera(SamplerSettings(snapshot_url="rtsp://10.0.0.1/"))
+        open_camera(
+            SamplerSettings(camera_kind="hanwha", camera_url="http://10.0.0.1", snapshot_url="rtsp://10.0.0.1/")
+        )
 
 
 def frames(age: float, interval: float, burst: float, latency: float, count: int = 200) -> list[tuple[float, float]]:
@@ -210,12 +221,26 @@ def frames(age: float, interval: float, burst: float, latency: float, count: int
     return arrivals
 
 
+def taken_frames(arrivals: list[tuple[float, float]], shift: float, held_back: int = 0) -> list[tuple[float, float]]:
+    """When the frames that count are taken and decoded, by a decoder that holds some back."""
+    newest, chosen = NewestFrame(asked=0.0), []
+    for number, (taken, now) in enumerate(arrivals):
+        newest.arrived(taken + shift, now)
+        shown = arrivals[number - held_back][0] if number >= held_back else None
+        if shown is not None and newest.taken_after(shown + shift, now):
+            chosen.append((shown, now))
+    return chosen
+
+
+@given(st.floats(0.02, 0.2), st.integers(1, 8), st.floats(-1e6, 1e6))
+def test_frames_that_a_decoder_held_back_are_known_as_old(interval: float, held_back: int, shift: float) -> None:
+    chosen = taken_frames(frames(1.0, interval, 0.0, 0.0), shift, held_back)
+    assert chosen[0][0] >= -1e-6
+
+
 @given(st.floats(0.0, 3.0), st.floats(0.02, 0.5), st.floats(0.0, 0.01), st.floats(-1e6, 1e6))
 def test_no_frame_from_before_the_question_is_taken(age: float, interval: float, burst: float, shift: float) -> None:
-    newest = NewestFrame(asked=0.0)
-    chosen = [
-        (taken, now) for taken, now in frames(age, interval, burst, 0.0) if newest.taken_after(taken + shift, now)
-    ]
+    chosen = taken_frames(frames(age, interval, burst, 0.0), shift)
     assert chosen
     # Where frames that lay ready come almost as slowly as they were taken nothing gives them away.
     if burst < interval / 10.0:
@@ -223,8 +248,18 @@ def test_no_frame_from_before_the_question_is_taken(age: float, interval: float,
     assert chosen[0][1] <= 3.0 + 0.3 + 3 * interval + age
 
 
+def test_large_pictures_are_sent_in_pieces(codec: Codec) -> None:
+    encoder, buffer = payloads(codec), io.BytesIO()
+    Image.effect_noise((640, 352), 90).convert("RGB").save(buffer, "JPEG")
+    made = encoder.encode(buffer.getvalue(), 0)
+    assert len(made) > 20
+    assert max(map(len, made)) <= MOST_BYTES + 8
+    # The tables (two of 64 bytes), or the parameter sets, come with the first.
+    assert made[0][8:12] == b"\0\0\0\x80" if codec == "jpeg" else made[0][0] & 0x1F == 7
+
+
 def test_a_clock_that_is_set_back_begins_again() -> None:
     newest = NewestFrame(asked=0.0)
-    assert not newest.taken_after(5000.0, 0.1)
-    assert not newest.taken_after(10.0, 0.2)
-    assert newest.taken_after(10.4, 0.6)
+    for own, now, counts in ((5000.0, 0.1, False), (10.0, 0.2, False), (10.4, 0.6, True)):
+        newest.arrived(own, now)
+        assert newest.taken_after(own, now) is counts

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from camera_sampler.cameras import CameraError
+from camera_sampler.cameras import CameraError, Snapshot
 from camera_sampler.looking import Looker
 from camera_sampler.policies.random_walk import PAN_TILT_MOVES, ZOOM_MOVES
 from camera_sampler.service import CameraSampler
@@ -176,14 +176,49 @@ async def test_a_camera_that_drifts_during_the_snapshot_is_said_to(
     assert (found[0].message.pose_before, found[0].message.pose) == (still, drifted)
 
 
+async def test_an_old_picture_is_known_though_nothing_came_of_it(sampler_settings: SamplerSettings) -> None:
+    sampler, camera = CameraSampler(sampler_settings), Broken(simulated(sampler_settings))
+    looker = Looker(camera, sampler_settings, sampler._rejects, sampler._settle)
+
+    class Mute(Broken):
+        """Does not tell where it looks after its picture."""
+
+        async def snapshot(self) -> Snapshot:
+            self.fails = True
+            return await super().snapshot()
+
+        async def pose(self) -> Pose:
+            if getattr(self, "fails", False):
+                raise CameraError("no pose")
+            return await super().pose()
+
+    await camera.move_to(Pose(pan=20.0, tilt=0.0))
+    await looker.stand_still()
+    old = (await camera.snapshot()).data
+    looker._camera = mute = Mute(camera)
+    mute.snapshots = [old]
+    with pytest.raises(CameraError):
+        await looker._look_once(settled=True)
+    looker._camera = camera
+    await camera.move_to(Pose(pan=80.0, tilt=0.0))
+    await looker.stand_still()
+    camera.snapshots = [old]
+    look = await looker.look(settled=True)
+    assert look.picture.data != old
+    assert sampler.metrics.registry.get_sample_value("ptz_camera_sampler_rejects_total", {"kind": "stale"}) == 1.0
+
+
 async def test_waiting_ends_with_the_deadline_or_when_it_stands_still(sampler_settings: SamplerSettings) -> None:
-    settings = fast(sampler_settings.redis_url, deadline_seconds=2.0)
-    sampler, camera = CameraSampler(settings), Broken(simulated(settings))
-    looker = Looker(camera, settings, sampler._rejects, sampler._settle)
+    sampler, camera = CameraSampler(sampler_settings), Broken(simulated(sampler_settings))
+
+    def looker(deadline: float) -> Looker:
+        settings = fast(sampler_settings.redis_url, deadline_seconds=deadline)
+        return Looker(camera, settings, sampler._rejects, sampler._settle)
+
     camera.poses = [Pose(pan=step % 90, tilt=0.0) for step in range(100_000)]
-    assert not await looker.stand_still()
+    assert not await looker(2.0).stand_still()
     camera.poses = [Pose(pan=step, tilt=0.0) for step in (1, 2, 3, 3, 3, 4)]
-    assert await looker.stand_still()
+    assert await looker(600.0).stand_still()
     assert camera.poses == [Pose(pan=4, tilt=0.0)]
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from redis import Redis
 
 from camera_sampler import waggle
@@ -141,6 +142,8 @@ def test_a_broker_that_dies_or_hangs_costs_a_bounded_queue(
 
 
 def sampler(node: RabbitMQ, redis: RedisServer, directory: Path) -> Process:
+    # A small scene, since painting the large one takes a busy machine long.
+    Image.effect_noise((256, 128), 90).convert("RGB").save(directory / "noise.png")
     return Process(
         directory / "sampler",
         "-m",
@@ -148,6 +151,7 @@ def sampler(node: RabbitMQ, redis: RedisServer, directory: Path) -> Process:
         redis_url=redis.url,
         admin_host="127.0.0.1",
         admin_port="0",
+        panorama=str(directory / "noise.png"),
         time_scale="50",
         views_per_second="20",
         waggle="on",

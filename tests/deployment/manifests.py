@@ -25,20 +25,27 @@ def compose() -> dict[str, Any]:
 
 
 @functools.cache
-def k8s() -> list[dict[str, Any]]:
-    """Every object that the kustomize base renders to."""
+def compose_tls() -> dict[str, Any]:
+    """What docker-compose.tls.yml changes."""
+    loaded: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.tls.yml").read_text())
+    return loaded
+
+
+@functools.cache
+def k8s(folder: str = "base") -> list[dict[str, Any]]:
+    """Every object that the kustomize base, or an overlay of it, renders to."""
     kubectl = Path(sys.executable).with_name("kubectl")
-    rendered = subprocess.run([kubectl, "kustomize", ROOT / "k8s" / "base"], check=True, capture_output=True, text=True)
+    rendered = subprocess.run([kubectl, "kustomize", ROOT / "k8s" / folder], check=True, capture_output=True, text=True)
     return [item for item in yaml.safe_load_all(rendered.stdout) if item]
 
 
-def k8s_of(kind: str) -> dict[str, dict[str, Any]]:
-    return {item["metadata"]["name"]: item for item in k8s() if item["kind"] == kind}
+def k8s_of(kind: str, folder: str = "base") -> dict[str, dict[str, Any]]:
+    return {item["metadata"]["name"]: item for item in k8s(folder) if item["kind"] == kind}
 
 
-def workloads() -> dict[str, dict[str, Any]]:
+def workloads(folder: str = "base") -> dict[str, dict[str, Any]]:
     """Deployments and stateful sets by name."""
-    return k8s_of("Deployment") | k8s_of("StatefulSet")
+    return k8s_of("Deployment", folder) | k8s_of("StatefulSet", folder)
 
 
 def pod(workload: dict[str, Any]) -> dict[str, Any]:
@@ -56,13 +63,23 @@ def compose_environment(container: str) -> dict[str, str]:
     }
 
 
-def k8s_environment(container: str) -> dict[str, str]:
+def compose_tls_environment(container: str) -> dict[str, str]:
+    """The same with TLS to the broker."""
+    return compose_environment(container) | compose_tls()["services"][container]["environment"]
+
+
+def k8s_environment(container: str, folder: str = "base") -> dict[str, str]:
     """The same in the cluster; the node's name, which the cluster fills in, stands as ``node``."""
-    [described] = pod(workloads()[container])["containers"]
+    [described] = pod(workloads(folder)[container])["containers"]
     found: dict[str, str] = {}
     for source in described["envFrom"]:
-        found |= k8s_of("ConfigMap")[source["configMapRef"]["name"]]["data"]
+        found |= k8s_of("ConfigMap", folder)[source["configMapRef"]["name"]]["data"]
     return found | {entry["name"]: entry.get("value", "node") for entry in described["env"]}
+
+
+def k8s_tls_environment(container: str) -> dict[str, str]:
+    """The same with TLS to the broker."""
+    return k8s_environment(container, "tls")
 
 
 @dataclass(frozen=True)

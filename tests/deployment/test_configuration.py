@@ -9,9 +9,21 @@ import pytest
 
 from docs import configuration_table as table
 from lock_broker.settings import BrokerSettings
-from tests.deployment.manifests import CONTAINERS, Dockerfile, compose_environment, k8s_environment
+from tests.deployment.manifests import (
+    CONTAINERS,
+    Dockerfile,
+    compose_environment,
+    compose_tls_environment,
+    k8s_environment,
+    k8s_tls_environment,
+)
 
-PLACES = {"compose": compose_environment, "k8s": k8s_environment}
+PLACES = {
+    "compose": compose_environment,
+    "compose with TLS": compose_tls_environment,
+    "k8s": k8s_environment,
+    "k8s with TLS": k8s_tls_environment,
+}
 
 
 @pytest.fixture
@@ -38,14 +50,22 @@ def test_service_takes_the_values_it_is_given(
     token.write_text("not-a-real-token\n")
     environment = Dockerfile.of(container).environment | PLACES[place](container)
     for name, value in environment.items():
-        clean_environment.setenv(name, str(token) if name.endswith("_TOKEN_FILE") else value)
+        clean_environment.setenv(name, str(token) if value and name.endswith("_TOKEN_FILE") else value)
     settings = table.SERVICES[container].from_environment()
     listens = settings.broker_host if isinstance(settings, BrokerSettings) else settings.admin_host
     port = settings.broker_port if isinstance(settings, BrokerSettings) else settings.admin_port
     assert (listens, port) == ("0.0.0.0", Dockerfile.of(container).port)  # noqa: S104
     assert settings.redis_url == environment["PTZ_REDIS_URL"]
-    assert settings.broker_token is not None
-    assert settings.broker_token.get_secret_value() == "not-a-real-token"
+    if isinstance(settings, BrokerSettings):
+        # Only principals with roles: no token that is everybody's, and an admin's.
+        assert settings.broker_token is None
+        assert settings.broker_tokens_file is not None
+        assert (settings.broker_certificate_file is not None) == ("TLS" in place)
+    else:
+        assert settings.broker_token is not None
+        assert settings.broker_token.get_secret_value() == "not-a-real-token"
+        assert settings.broker_url == ("https" if "TLS" in place else "http") + "://lock-broker:8700"
+        assert (settings.broker_ca_file is not None) == ("TLS" in place)
 
 
 def test_document_is_current() -> None:

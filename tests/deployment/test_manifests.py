@@ -8,7 +8,18 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.deployment.manifests import CONTAINERS, ROOT, Dockerfile, compose, k8s, k8s_of, pod, workloads
+from tests.deployment.manifests import (
+    CONTAINERS,
+    ROOT,
+    Dockerfile,
+    compose,
+    compose_tls,
+    k8s,
+    k8s_of,
+    k8s_tls_environment,
+    pod,
+    workloads,
+)
 
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 SERVICES: dict[str, dict[str, Any]] = compose()["services"]
@@ -120,6 +131,63 @@ def test_probes_ask_what_the_service_answers(container: str) -> None:
     assert described["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": port}
     # One broker, one sampler a camera, one pilot: an update must stop the old one first.
     assert workloads()[container]["spec"]["strategy"] == {"type": "Recreate"}
+
+
+def test_a_standby_does_not_hinder_what_it_stands_by_for() -> None:
+    """One that is never ready would stop a rolling update, and an eviction where a budget counts the ready ones."""
+    broker = workloads()["lock-broker"]["spec"]
+    assert broker["replicas"] > 1
+    assert broker["strategy"] == {"type": "Recreate"}
+    [spread] = broker["template"]["spec"]["topologySpreadConstraints"]
+    assert spread["whenUnsatisfiable"] == "ScheduleAnyway"
+    assert spread["labelSelector"]["matchLabels"] == broker["selector"]["matchLabels"]
+    assert not k8s_of("PodDisruptionBudget")
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_tls_in_the_cluster_has_its_files_and_probes(container: str) -> None:
+    workload = workloads("tls")[container]
+    [described] = pod(workload)["containers"]
+    mounts = {mount["mountPath"]: mount["name"] for mount in described["volumeMounts"]}
+    volumes = {volume["name"]: volume for volume in pod(workload)["volumes"]}
+    files = [value for name, value in k8s_tls_environment(container).items() if name.endswith("_FILE") and value]
+    assert files
+    for file in files:
+        folder, _, name = file.rpartition("/")
+        items = volumes[mounts[folder]]["secret"].get("items")
+        assert items is None or name in [item["path"] for item in items]
+    if container != "lock-broker":
+        assert "tls.key" not in str(pod(workload)), "the broker's key is the broker's"
+        return
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+        plain = pod(workloads()[container])["containers"][0][probe]
+        assert described[probe]["httpGet"] == {**plain["httpGet"], "scheme": "HTTPS"}
+        assert described[probe].keys() == plain.keys()
+    assert workload["spec"]["template"]["metadata"]["annotations"]["prometheus.io/scheme"] == "https"
+
+
+def test_tls_in_compose_has_its_files() -> None:
+    changed = compose_tls()
+    assert changed["services"].keys() == {*CONTAINERS, "prometheus"}
+    for name, described in changed["services"].items():
+        known = changed["secrets"].keys() | compose()["secrets"].keys()
+        assert set(described["secrets"]) <= known
+        files = [value for key, value in described.get("environment", {}).items() if key.endswith("_FILE")]
+        assert {file.removeprefix("/run/secrets/") for file in files} <= set(described["secrets"])
+        assert ("broker_key" in described["secrets"]) == (name == "lock-broker")
+
+
+def test_prometheus_asks_the_same_by_tls() -> None:
+    plain, tls = (
+        yaml.safe_load((ROOT / "observability" / name).read_text()) for name in ("prometheus.yml", "prometheus-tls.yml")
+    )
+    [mounted] = compose_tls()["services"]["prometheus"]["volumes"]
+    assert mounted == "./observability/prometheus-tls.yml:/etc/prometheus/prometheus.yml:ro"
+    job = tls["scrape_configs"][0]
+    assert job.pop("tls_config") == {"ca_file": "/run/secrets/broker_ca"}
+    schemes = {group["labels"]["service"]: group["labels"].pop("__scheme__", "http") for group in job["static_configs"]}
+    assert schemes == {name: "https" if name == "lock-broker" else "http" for name in CONTAINERS}
+    assert tls == plain
 
 
 def test_everything_is_in_one_namespace() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from lock_broker.tokens import digest_of, line, read
 from tests.deployment.manifests import ROOT
 
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
@@ -70,8 +71,15 @@ def test_secrets_are_random_readable_by_containers_and_never_tracked(checkout: P
     assert token.stat().st_mode & 0o777 == 0o444
     assert token.parent.stat().st_mode & 0o777 == 0o700
     assert (checkout / "secrets" / ".gitignore").read_text() == "*\n"
+    tokens = checkout / "secrets" / "broker_tokens"
+    known = read(tokens)
+    for name, role in (("broker_token", "worker"), ("broker_admin_token", "admin")):
+        assert known[digest_of((tokens.parent / name).read_text().strip())].role == role
+    tokens.chmod(0o644)
+    tokens.write_text(line("edge", "worker", "token-of-edge"))
     assert run_make(checkout, "secrets").returncode == 0
     assert token.read_text() == first
+    assert tokens.read_text() == line("edge", "worker", "token-of-edge"), "what people add stays"
 
 
 def test_clients_by_others_are_pinned_and_installed_again_when_their_list_changes(checkout: Path) -> None:

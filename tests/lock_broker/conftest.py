@@ -46,8 +46,12 @@ class Broker:
 
     async def document(self, resource: str) -> dict[str, Any]:
         """What Redis keeps of a resource."""
-        found: dict[str, Any] = json.loads(await self.redis.get(keys.resource_key(resource)))
+        found: dict[str, Any] = json.loads(await self.redis.hget(keys.resource_key(resource), "document"))
         return found
+
+    async def keep(self, document: dict[str, Any]) -> None:
+        """Put another document in its place."""
+        await self.redis.hset(keys.resource_key(document["resource"]), "document", json.dumps(document))
 
     async def reboot(self, now: int) -> None:
         """The host starts again, and its brokers take over from those before."""
@@ -61,7 +65,7 @@ class Broker:
         await self.line.aclose()
 
 
-FAMILIES = re.compile(r"\{lk\}:(host|ev|live|resources|order|rr|models|(r|f):[a-z-]+/.+|(head|v|vr):.+)")
+FAMILIES = re.compile(r"\{lk\}:(host|ev|live|resources|order|rr|models|(r|f):[a-z-]+/.+|(head|v|vr|pin):.+)")
 """Every key that the broker may leave."""
 
 
@@ -71,7 +75,7 @@ async def _no_leaks(clients: RedisClients) -> AsyncIterator[None]:
     yield
     redis = clients.commands
     names = [key.decode() async for key in redis.scan_iter("*")]
-    documents = [json.loads(await redis.get(name)) for name in names if name.startswith("{lk}:r:")]
+    documents = [json.loads(await redis.hget(name, "document")) for name in names if name.startswith("{lk}:r:")]
     if documents:
         last = max([0, *(it["expires"] for d in documents for it in d["leases"])])
         last = max([last, *(it["dies"] for d in documents for it in d["queue"])])
@@ -83,12 +87,13 @@ async def _no_leaks(clients: RedisClients) -> AsyncIterator[None]:
     assert await redis.smembers(keys.LIVE) == set(), "leases or tickets that nothing ends"
     for document in documents:
         resource = document["resource"]
-        after = json.loads(await redis.get(keys.resource_key(resource)))
+        after = json.loads(await redis.hget(keys.resource_key(resource), "document"))
+        ended = await redis.hget(keys.resource_key(resource), "ended") or b""
         assert not after["leases"], "a lease that does not run out"
         assert not after["queue"], "a ticket that does not die"
         assert len(document["leases"]) <= 64
         assert len(document["queue"]) <= 256
-        assert len(after["ended"]) <= 32
+        assert ended.count(b"\n") <= 32
         assert resource in known, "a document that no bound counts"
         assert await redis.exists(keys.fence_key(resource))
     assert [name for name in names if name.startswith("{lk}") and not FAMILIES.fullmatch(name)] == []

@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 import lock_broker.scripts
+from lock_broker import keys
 from lock_broker.problems import Refused
 from shared.leases import LeaseRequest
 from shared.redis_client import RedisClients
@@ -65,6 +66,36 @@ async def test_a_step_of_the_wall_clock_changes_nothing(stepped: tuple[RedisServ
     assert (await broker.leases.acquire(request(2)))[0].token == 2
     await broker.aclose()
     await clients.aclose()
+
+
+async def test_a_renewal_carried_out_late_shortens_nothing(broker: Broker) -> None:
+    """Its first answer was lost and Redis was stopped; meanwhile the client has renewed by another broker."""
+    lease, _ = await broker.leases.acquire(request(1))
+    broker.clock.now += 3000
+    assert (await broker.leases.renew(lease.lease_id, 60_000)).expires_in_ms == 60_000
+    broker.clock.now -= 3000
+    await broker.leases.renew(lease.lease_id, 60_000)
+    broker.clock.now += 3000
+    assert (await broker.leases.get(lease.lease_id)).expires_in_ms == 60_000
+
+
+async def test_a_renewal_for_less_time_shortens_nothing(broker: Broker) -> None:
+    """Not even when everything begins its life again."""
+    lease, _ = await broker.leases.acquire(request(1))
+    assert (await broker.leases.renew(lease.lease_id, 1000)).expires_in_ms == 60_000
+    await broker.reboot(5)
+    assert (await broker.leases.get(lease.lease_id)).expires_in_ms == 60_000
+
+
+async def test_a_new_run_seen_by_an_old_time_shortens_nothing(broker: Broker) -> None:
+    lease, _ = await broker.leases.acquire(request(1))
+    await broker.redis.hset(keys.HOST, "epoch", "boot-1:before")
+    document = await broker.document(request(1).resource)
+    await broker.keep(document | {"epoch": "boot-1:before"})
+    broker.clock.now -= 2000
+    await broker.leases.get(lease.lease_id)
+    broker.clock.now += 2000
+    assert (await broker.leases.get(lease.lease_id)).expires_in_ms == 60_000
 
 
 async def test_a_restart_of_redis_gives_every_lease_its_full_life_again(own_redis_server: RedisServer) -> None:

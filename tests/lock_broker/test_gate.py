@@ -53,6 +53,11 @@ def test_roles_decide(guarded: Process) -> None:
         assert lease.status_code == 201
         path = f"{lease.headers['location']}/force-release"
         assert "admin" in problem(http.post(path, json={"reason": "test"}, headers=bearing("worker")), 403)["detail"]
+        for role in ("reader", "worker"):
+            restore = http.post("/v1/models/wm_00_00/restore", headers=bearing(role))
+            assert "admin" in problem(restore, 403)["detail"]
+            assert 'scope="admin"' in restore.headers["www-authenticate"]
+        problem(http.post("/v1/models/wm_00_00/restore", headers=bearing("admin")), 404)
         twice = [("Authorization", "Bearer token-of-admin"), ("Authorization", "Bearer token-of-admin")]
         problem(http.get("/v1/leases", headers=twice), 401)
         assert http.get("/openapi.json").json()["paths"]["/v1/leases"]["get"]["security"]
@@ -149,6 +154,15 @@ def test_a_large_body_hears_why(guarded: Process) -> None:
     for size in (1024 * 1024 + 1, 3_000_000):
         answer = httpx.post(f"{guarded.url}/v1/leases", content=b"x" * size, headers=bearing("worker"))
         problem(answer, 413)
+
+
+def test_who_hangs_up_in_the_middle_is_no_fault(guarded: Process) -> None:
+    host, _, port = guarded.url.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        connection.sendall(HEAD + b"Content-Length: 20\r\n\r\n{")
+    until(lambda: 'status="499"' in httpx.get(f"{guarded.url}/metrics").text, lambda: guarded.log)
+    assert "Traceback" not in guarded.log
+    assert "request failed" not in guarded.log
 
 
 def test_connections_are_bounded_but_not_for_those_who_watch(redis_server: RedisServer, tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ async def test_many_calls_in_one_write(tunnel: Tunnel, through: Line) -> None:
     assert tunnel.writes < 30
 
 
-async def test_calls_on_their_way_are_all_sent_again_in_order(tunnel: Tunnel, through: Line) -> None:
+async def test_calls_on_their_way_are_all_sent_again(tunnel: Tunnel, through: Line) -> None:
     await acquire(through, 0)
     tunnel.deaf = 1
     replies = await asyncio.gather(*(acquire(through, number) for number in range(50)))

@@ -102,7 +102,7 @@ def test_any_history_keeps_the_promises(redis_server: RedisServer, loop_runner: 
             assert ours, "an ended lease was renewed"
             assert held is not None
             assert renewed.token == lease.token
-            self.live[lease.resource] = (held[0], held[1], self.broker.clock.now + ttl)
+            self.live[lease.resource] = (held[0], held[1], max(held[2], self.broker.clock.now + ttl))
 
         @rule(data=st.data())
         def release(self, data: st.DataObject) -> None:

@@ -131,7 +131,7 @@ async def test_an_archived_model_takes_no_commits_until_it_is_restored(http: htt
     assert [seen.count(pair) for pair in (("archived", "learnt all"), ("restored", ""))] == [1, 1]
 
 
-async def test_a_restored_model_is_an_admins_work(broker: Broker) -> None:
+async def test_only_the_principal_of_the_lease_commits_under_it(broker: Broker) -> None:
     worker = Principal("node-1", "worker")
     lease, _ = await broker.leases.acquire(LeaseRequest(resource=RESOURCE, holder="a"), worker)
     request = CommitRequest(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +21,7 @@ from shared.tls import broker_connection
 from tests.conftest import RedisServer
 from tests.lock_broker.conftest import broker_process
 from tests.lock_broker.test_api import problem
-from tests.support import Process, until
+from tests.support import REPOSITORY, Process, until
 
 
 @dataclass
@@ -159,3 +162,27 @@ def test_wrong_ways_to_the_broker(variables: dict[str, str], words: str) -> None
     with pytest.raises(UserError, match=words) as caught:
         broker_connection(ServiceSettings.from_environment(**variables))
     assert "two" not in str(caught.value)
+
+
+def probe(process: Process, *path: str) -> subprocess.CompletedProcess[str]:
+    """What the container's health check does, with the broker's own environment."""
+    port = process.port_file.read_text().strip()
+    environment = {**process.environment, "PTZ_BROKER_PORT": port, "PTZ_BROKER_HOST": "0.0.0.0"}  # noqa: S104
+    command = [sys.executable, "-m", "lock_broker.probe", *path]
+    return subprocess.run(
+        command, env=environment, cwd=REPOSITORY, capture_output=True, text=True, timeout=30, check=False
+    )
+
+
+def test_the_health_check_works_with_and_without_tls(
+    secure: Process, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    assert probe(secure).stdout == "ok\n"
+    assert probe(secure, "/readyz").returncode == 0
+    with broker_process(tmp_path, redis_server) as plain:
+        assert probe(plain.ready()).returncode == 0
+        assert probe(plain, "/v1/nothing").returncode == 1
+        plain.send(signal.SIGKILL)
+        dead = probe(plain)
+    assert (dead.returncode, dead.stderr) == (1, "")
+    assert "does not answer" in dead.stdout

@@ -53,6 +53,37 @@ async def test_one_process_can_not_mistake_its_leases(broker: Broker) -> None:
     assert await broker.leases.get(new.lease_id) == new
 
 
+@pytest.mark.parametrize(
+    "odd", [' "request-1"\n', 'request-1\n \\"', "a ~ released ", "\u2028 \x85\r\n\x0b", "\x00%a+$[^]()"]
+)
+async def test_how_a_lease_ended_is_found_by_request_and_by_id(broker: Broker, odd: str) -> None:
+    """Whatever characters a request consists of."""
+    requests = [
+        request(1),
+        *(request(1).model_copy(update={"request_id": f"{odd:~<8}{end}"}) for end in ("", odd, "1")),
+    ]
+    ways = ("released", "expired", "forced", "released")
+    leases = []
+    for asked, how in zip(requests, ways, strict=True):
+        leases.append((await broker.leases.acquire(asked))[0])
+        match how:
+            case "released":
+                await broker.leases.release(leases[-1].lease_id)
+            case "forced":
+                await broker.leases.force_release(leases[-1].lease_id, "test")
+            case _:
+                broker.clock.now += 1000
+    for asked, lease, how in zip(requests, leases, ways, strict=True):
+        for again in (
+            broker.leases.acquire(asked),
+            broker.leases.get(lease.lease_id),
+            broker.leases.renew(lease.lease_id, 1000),
+        ):
+            with pytest.raises(Refused) as refused:
+                await again
+            assert refused.value.extra["ended"] == how
+
+
 async def test_a_sleeper_can_not_overwrite(broker: Broker) -> None:
     """There: no fencing. Here: a writer that slept through its lease is refused, with a stolen token, too."""
     sleeper, _ = await broker.leases.acquire(request(1))

@@ -108,6 +108,20 @@ async def test_the_look_every_second_stands_in_for_a_lost_message(broker: Broker
         assert (await waiting)[0].token == 2
 
 
+async def test_who_waits_does_not_spin(broker: Broker) -> None:
+    async def calls() -> int:
+        return int((await broker.redis.info("commandstats"))["cmdstat_evalsha"]["calls"])
+
+    await broker.leases.acquire(request(0))
+    waiting = asyncio.create_task(broker.leases.acquire(request(1)))
+    await in_line(broker, 1)
+    before = await calls()
+    broker.leases.room.call("request-1")  # for nothing
+    await asyncio.sleep(0.3)
+    assert await calls() - before <= 3
+    waiting.cancel()
+
+
 async def test_the_end_of_a_wait_is_a_refusal_that_says_who(broker: Broker) -> None:
     await broker.leases.acquire(request(0))
     with pytest.raises(Refused, match="holder-0") as refused:
@@ -145,8 +159,9 @@ async def test_who_hangs_up_leaves_the_line(broker: Broker) -> None:
     waiting = asyncio.create_task(broker.leases.acquire(request(1), hung_up=hung_up.wait))
     await in_line(broker, 1)
     hung_up.set()
-    with pytest.raises(Refused):
-        await waiting
+    async with asyncio.timeout(20):
+        with pytest.raises(Refused, match="hung up"):
+            await waiting
     assert (await broker.leases.resource(RESOURCE)).waiting == []
 
 

@@ -41,10 +41,11 @@ def camera(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def probe(
-    url: str, *options: str, password: str = PASSWORD, user: str = "operator"
+    url: str, *options: str, password: str = PASSWORD, user: str = "operator", magnification: str = "32", **more: str
 ) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PTZ_")}
     environment |= {"COLUMNS": "80", "PTZ_CAMERA_USER": user, "PTZ_CAMERA_PASSWORD": password}
+    environment |= {"PTZ_CAMERA_MAGNIFICATION": magnification, **more}
     words = [sys.executable, "-m", "ptzjepa", "camera", "probe", url, *options]
     done = subprocess.run(
         words, capture_output=True, text=True, env=environment, cwd=REPOSITORY, check=False, stdin=subprocess.DEVNULL
@@ -69,7 +70,15 @@ def test_says_what_the_camera_is(camera: tuple[str, str], tmp_path: Path) -> Non
     done = probe(url, "--picture", str(tmp_path / "p.jpg"))
     assert (done.returncode, done.stderr) == (0, "")
     told = " ".join(done.stdout.split())
-    for words in (BRANDS[brand].title, "firmware", "login works", "tilt -20° to 90°", "pan 0.00°", "640 × 360", " ms"):
+    for words in (
+        BRANDS[brand].title,
+        "firmware",
+        "login works",
+        "tilt -20° to 90°",
+        "pan 0.00°, tilt 0.00°",
+        "640 × 360",
+        " ms",
+    ):
         assert words in told
     assert max(map(len, done.stdout.splitlines())) <= 80
     with Image.open(tmp_path / "p.jpg") as image:
@@ -107,6 +116,7 @@ def test_the_wrong_brand_fails(camera: tuple[str, str]) -> None:
 
 def test_the_password_is_asked_for_on_a_terminal(camera: tuple[str, str]) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PTZ_")}
+    environment["PTZ_CAMERA_MAGNIFICATION"] = "32"
     words = [sys.executable, "-m", "ptzjepa", "camera", "probe", camera[1], "--user", "operator"]
     ours, theirs = pty.openpty()
     process = subprocess.Popen(words, stdin=theirs, stdout=theirs, stderr=theirs, cwd=REPOSITORY, env=environment)
@@ -122,6 +132,21 @@ def test_the_password_is_asked_for_on_a_terminal(camera: tuple[str, str]) -> Non
     assert process.wait(20.0) == 0, said
     assert b"works" in said
     assert PASSWORD.encode() not in said
+
+
+def test_an_onvif_camera_needs_its_magnification(camera: tuple[str, str]) -> None:
+    done = probe(camera[1], magnification="")
+    if camera[0] != "onvif":
+        assert done.returncode == 0
+        return
+    assert_fails(done, "limits: ", "PTZ_CAMERA_MAGNIFICATION")
+    told = " ".join(done.stdout.split())
+    assert "ONVIF Emulated PTZ, firmware 1.0" in told
+    assert "login works" in told
+
+
+def test_limits_that_are_set_count(camera: tuple[str, str]) -> None:
+    assert json.loads(probe(camera[1], "--json", PTZ_TILT_MIN="5").stdout)["limits"]["tilt_min"] == 5.0
 
 
 @contextlib.contextmanager
@@ -147,7 +172,7 @@ def web_server(status: int, **headers: str) -> Iterator[str]:
 @pytest.mark.parametrize("status", [200, 404])
 def test_a_web_server_is_no_camera(status: int) -> None:
     with web_server(status) as url:
-        assert_fails(probe(url), "not as a camera by Hanwha or Axis does")
+        assert_fails(probe(url), "not as a camera by Hanwha, Axis or ONVIF does")
 
 
 def test_a_login_of_no_known_brand_needs_a_word() -> None:

@@ -53,6 +53,7 @@ def test_health_readiness_and_metrics(tmp_path: Path) -> None:
         assert httpx.get(f"{process.url}/nowhere").status_code == 404
         metrics = httpx.get(f"{process.url}/metrics")
         assert "ptz_sample_ready 0.0" in metrics.text
+        assert 'ptz_sample_missing{part="camera"} 1.0' in metrics.text
         assert "ptz_sample_turns_total 1.0" in metrics.text
         assert metrics.headers["content-type"].startswith("text/plain")
 

@@ -168,7 +168,6 @@ def test_a_small_trial_of_the_real_broker(tmp_path: Path) -> None:
     """Some seconds of what ``ptzjepa verify leases`` does for minutes."""
     path = tmp_path / "result.json"
     said = io.StringIO()
-    said = io.StringIO()
     code = run(Trial(2500, 2.0, path, seed=1), Console(file=said, width=120))
     document = json.loads(path.read_text())
     assert document["violations"] == []

@@ -94,7 +94,8 @@ class Emulator(ABC):
         self._connections: set[asyncio.Task[None]] = set()
         self._reboot: asyncio.Task[None] | None = None
         self._starting_until = float("-inf")
-        self._last_image = b""
+        self._made_image = self._last_image = b""
+        """The last one that was made, and the last that went out whole: a frozen encoder repeats the latter."""
 
     @property
     def url(self) -> str:
@@ -190,6 +191,8 @@ class Emulator(ABC):
             return False
         writer.write(head + body)
         await writer.drain()
+        if fault != "cut" and body == self._made_image:
+            self._last_image = body
         return fault != "cut"
 
     async def _reply(self, request: Request) -> tuple[Reply, Fault | None]:
@@ -238,8 +241,11 @@ class Emulator(ABC):
         size = (8, 8) if fault == "wrong-size" else size
         if size is not None:
             data = await asyncio.to_thread(_resize, data, size)
-        self._last_image = data = self.finish_image(data)
-        return data[: len(data) * 2 // 3] if fault == "truncated-image" else data
+        data = self.finish_image(data)
+        if fault == "truncated-image":
+            return data[: len(data) * 2 // 3]
+        self._made_image = data
+        return data
 
     def finish_image(self, data: bytes) -> bytes:
         """Add what a brand writes into its pictures."""

@@ -1,27 +1,22 @@
-"""An emulated camera's RTSP stream: JPEG over RTP (RFC 2435) interleaved in the TCP connection (RFC 2326)."""
+"""An emulated camera's RTSP stream: JPEG or H.264 over RTP, interleaved in the TCP connection (RFC 2326)."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import io
 import secrets
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Self
-
-from PIL import Image
 
 from camera_sampler.cameras.base import Camera
 from camera_sampler.simulation.emulators.base import Behaviour, reset
 from camera_sampler.simulation.emulators.digest import DigestGate
-from camera_sampler.simulation.emulators.faults import Faults
+from camera_sampler.simulation.emulators.faults import Fault, Faults
+from camera_sampler.simulation.emulators.rtp_payloads import CLOCK, Codec, Payloads, payloads
 
-_CLOCK = 90_000
-_PAYLOAD = 1400
-_JPEG = 26
 _METHODS = "OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN"
 _REASONS = {200: "OK", 401: "Unauthorized", 404: "Not Found", 454: "Session Not Found", 461: "Unsupported Transport"}
 _OLD_FRAMES = 5
@@ -38,6 +33,7 @@ class _Request:
 class _Session:
     """What one connection has agreed on."""
 
+    payloads: Payloads
     name: str = field(default_factory=lambda: secrets.token_hex(8))
     ready: bool = False
     source: int = field(default_factory=lambda: secrets.randbits(32))
@@ -64,12 +60,14 @@ class RtspEmulator:
         behaviour: Behaviour | None = None,
         frames_per_second: float = 20.0,
         stale_seconds: float = 2.0,
+        codec: Codec = "jpeg",
     ) -> None:
         self.camera, self.faults, self.behaviour = camera, faults or Faults(), behaviour or Behaviour()
         self.gate = DigestGate(user, password, self.realm, time.monotonic)
         self.frames_per_second, self.stale_seconds = frames_per_second, stale_seconds
+        self.codec: Codec = codec
         self.plays = 0
-        self._last_frame = b""
+        self._last_picture = b""
         self._port = 0
         self._server: asyncio.Server | None = None
         self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
@@ -103,7 +101,7 @@ class RtspEmulator:
         task.add_done_callback(lambda done: self._connections.pop(done, None))
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        session = _Session()
+        session = _Session(payloads(self.codec))
         try:
             while (request := await _read(reader)) is not None:
                 if not await self._serve(request, session, writer):
@@ -141,7 +139,7 @@ class RtspEmulator:
         if verdict != "in":
             return 401, {"WWW-Authenticate": self.gate.challenge(stale=verdict == "stale")}, b""
         if request.method == "DESCRIBE":
-            return 200, {"Content-Base": f"{self.url}/"}, _description().encode()
+            return 200, {"Content-Base": f"{self.url}/"}, _description(session.payloads).encode()
         if request.method == "SETUP":
             if "interleaved=" not in request.headers.get("transport", ""):
                 return 461, {}, b""
@@ -158,57 +156,49 @@ class RtspEmulator:
                 reset(writer)
             elif fault == "hang":
                 await asyncio.sleep(self.behaviour.hang)
-            elif fault == "stale-image" and self._last_frame:
+            elif fault == "stale-image" and self._last_picture:
                 for number in range(_OLD_FRAMES):
                     age = self.stale_seconds - number / self.frames_per_second
-                    self._send(session, self._last_frame, time.monotonic() - age, writer)
+                    await self._send(session, self._last_picture, time.monotonic() - age, writer)
             while fault not in ("reset", "hang"):
                 taken = time.monotonic()
-                self._last_frame = await self._frame()
-                if fault == "garbage":
-                    self._send(session, secrets.token_bytes(len(self._last_frame)), taken, writer)
-                elif fault == "slow":
-                    await self._drip(session, taken, writer)
-                else:
-                    self._send(session, self._last_frame, taken, writer)
-                await writer.drain()
+                self._last_picture = (await self.camera.snapshot()).data
+                await self._send(session, self._last_picture, taken, writer, fault)
                 if fault == "cut":
                     writer.close()
                     return
                 await asyncio.sleep(max(0.0, 1.0 / self.frames_per_second - (time.monotonic() - taken)))
 
-    async def _frame(self) -> bytes:
-        data = (await self.camera.snapshot()).data
-        return await asyncio.to_thread(_payload, data)
-
-    def _send(self, session: _Session, frame: bytes, taken: float, writer: asyncio.StreamWriter) -> None:
-        for packet in self._packets(session, frame, taken):
-            writer.write(packet)
-
-    async def _drip(self, session: _Session, taken: float, writer: asyncio.StreamWriter) -> None:
-        for byte in b"".join(self._packets(session, self._last_frame, taken)):
+    async def _send(
+        self, session: _Session, picture: bytes, taken: float, writer: asyncio.StreamWriter, fault: Fault | None = None
+    ) -> None:
+        made = await asyncio.to_thread(session.payloads.encode, picture, round(taken * CLOCK))
+        if fault == "garbage":
+            made = [secrets.token_bytes(len(payload)) for payload in made]
+        packets = _packets(session, made, taken)
+        if fault != "slow":
+            writer.write(b"".join(packets))
+            await writer.drain()
+            return
+        for byte in b"".join(packets):
             writer.write(bytes([byte]))
             await writer.drain()
             await asyncio.sleep(self.behaviour.drip)
 
-    def _packets(self, session: _Session, frame: bytes, taken: float) -> Iterator[bytes]:
-        """Cut a frame into interleaved RTP packets; ``frame`` is its main header, its tables and its scan."""
-        header, tables, scan = frame[:8], frame[8:140], frame[140:]
-        stamp, place = round(taken * _CLOCK) & 0xFFFFFFFF, 0
-        while place < len(scan) or place == 0:
-            extra = tables if place == 0 else b""
-            piece = scan[place : place + _PAYLOAD - len(extra)]
-            last = place + len(piece) >= len(scan)
-            rtp = struct.pack("!BBHII", 0x80, _JPEG | last << 7, session.sequence, stamp, session.source)
-            session.sequence = (session.sequence + 1) & 0xFFFF
-            packet = rtp + header[:1] + place.to_bytes(3, "big") + header[4:] + extra + piece
-            yield b"$\0" + len(packet).to_bytes(2, "big") + packet
-            place += max(1, len(piece))
+
+def _packets(session: _Session, made: Sequence[bytes], taken: float) -> Iterator[bytes]:
+    """Yield interleaved RTP packets; the marker is on a picture's last."""
+    stamp, kind = round(taken * CLOCK) & 0xFFFFFFFF, session.payloads.number
+    for number, payload in enumerate(made, start=1):
+        rtp = struct.pack("!BBHII", 0x80, kind | (number == len(made)) << 7, session.sequence, stamp, session.source)
+        session.sequence = (session.sequence + 1) & 0xFFFF
+        yield b"$\0" + (len(rtp) + len(payload)).to_bytes(2, "big") + rtp + payload
 
 
-def _description() -> str:
-    lines = ("v=0", "o=- 0 0 IN IP4 127.0.0.1", "s=stream", "c=IN IP4 0.0.0.0", "t=0 0", f"m=video 0 RTP/AVP {_JPEG}")
-    return "\r\n".join((*lines, "a=control:track0", ""))
+def _description(stream: Payloads) -> str:
+    lines = ("v=0", "o=- 0 0 IN IP4 127.0.0.1", "s=stream", "c=IN IP4 0.0.0.0", "t=0 0")
+    media = (f"m=video 0 RTP/AVP {stream.number}", *stream.description, "a=control:track0")
+    return "\r\n".join((*lines, *media, ""))
 
 
 async def _read(reader: asyncio.StreamReader) -> _Request | None:
@@ -223,27 +213,3 @@ async def _read(reader: asyncio.StreamReader) -> _Request | None:
     method, target, _ = line.split(" ", 2)
     pairs = (text.partition(":") for text in lines)
     return _Request(method, target, {name.strip().lower(): value.strip() for name, _, value in pairs})
-
-
-def _payload(data: bytes) -> bytes:
-    """Return a picture as RFC 2435 wants it: the main header, both quantization tables, and the compressed scan."""
-    with Image.open(io.BytesIO(data)) as picture:
-        # Sizes travel in units of eight, and a scan consists of squares of sixteen.
-        width, height = (max(16, round(side / 16) * 16) for side in picture.size)
-        buffer = io.BytesIO()
-        picture.convert("RGB").resize((width, height)).save(buffer, "JPEG", quality=90, subsampling="4:2:0")
-    encoded, tables, place = buffer.getvalue(), {}, 2
-    while True:
-        marker, length = encoded[place + 1], int.from_bytes(encoded[place + 2 : place + 4], "big")
-        segment = encoded[place + 4 : place + 2 + length]
-        place += 2 + length
-        if marker == 0xDB:
-            for start in range(0, len(segment), 65):
-                tables[segment[start] & 15] = segment[start + 1 : start + 65]
-        if marker == 0xDA:
-            break
-    # Type 1: 4:2:0. Quality 255: the tables come along.
-    header = bytes((0, 0, 0, 0, 1, 255, width // 8, height // 8))
-    return (
-        header + struct.pack("!BBH", 0, 0, 128) + tables[0] + tables[1] + encoded[place : encoded.rindex(b"\xff\xd9")]
-    )
