@@ -14,14 +14,14 @@ from dreamer_agent.dream_buffer import DreamBuffer
 from dreamer_agent.dreams import DreamOrigin, Dreams
 from dreamer_agent.learner_metrics import LearnerMetrics
 from dreamer_agent.settings import AgentSettings
-from shared.broker_client import BrokerAway, BrokerClient, CommitRefused, HeldLease, LeaseHeld, LeaseLost
+from shared.broker.client import BrokerAway, BrokerClient, CommitRefused, HeldLease, LeaseHeld, LeaseLost
+from shared.broker.lineage import TrainingRun
 from shared.leases import CommitRequest, Lineage, ModelVersion, Parent
-from shared.lineage import TrainingRun
 from shared.messages import Checkpoint, DreamBatch, StreamName, TrainingProgress
-from shared.model_store import CorruptObject, MissingObject, ModelStore, StoreAway
 from shared.redis_client import RedisClients
-from shared.retention import Keep, sweep
 from shared.service import Service
+from shared.store.model_store import CorruptObject, MissingObject, ModelStore, StoreAway
+from shared.store.retention import Keep, sweep
 from shared.streams import Consumer, Received, publish
 from shared.whole import whole
 

@@ -19,12 +19,12 @@ from dreamer_agent.heads import Head
 from dreamer_agent.reach import action_tensor, limits_tensor, pose_tensor
 from dreamer_agent.settings import DreamSettings
 from dreamer_agent.starts import Start, StartPool
-from shared.broker_client import BrokerAway, BrokerClient, LeaseHeld, LeaseLost
+from shared.broker.client import BrokerAway, BrokerClient, LeaseHeld, LeaseLost
 from shared.leases import ModelVersion
 from shared.messages import Checkpoint, DreamBatch, StreamName, Surprise, View
-from shared.model_store import ModelStore, StoreAway
 from shared.redis_client import RedisClients
 from shared.service import Service
+from shared.store.model_store import ModelStore, StoreAway
 from shared.streams import Consumer, Follower, Received, look_back, publish
 from shared.whole import whole
 from shared.world_model import WorldModel, decode_images, load_checkpoint

@@ -8,9 +8,9 @@ from typing import Generic, TypeVar
 
 import structlog
 
-from shared.broker_client import BrokerAway, BrokerClient
+from shared.broker.client import BrokerAway, BrokerClient
 from shared.leases import ModelVersion
-from shared.model_store import CorruptObject, MissingObject, StoreAway
+from shared.store.model_store import CorruptObject, MissingObject, StoreAway
 
 T = TypeVar("T")
 

@@ -16,12 +16,12 @@ from dreamer_agent.agents import ActorCritic, Mode, PolicyCard, load_policy
 from dreamer_agent.heads import Head
 from dreamer_agent.reach import pose_tensor
 from dreamer_agent.settings import AgentSettings
-from shared.broker_client import BrokerAway, BrokerClient, HeldLease, LeaseHeld, LeaseLost
+from shared.broker.client import BrokerAway, BrokerClient, HeldLease, LeaseHeld, LeaseLost
 from shared.leases import ModelVersion
 from shared.messages import Command, StreamName, View, utc_now
-from shared.model_store import ModelStore
 from shared.redis_client import REDIS_AWAY, RedisClients
 from shared.service import Service
+from shared.store.model_store import ModelStore
 from shared.streams import Follower, Received, publish
 from shared.whole import whole
 from shared.world_model import WorldModel, decode_images, load_checkpoint

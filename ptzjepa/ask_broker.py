@@ -10,7 +10,7 @@ from typing import TypeVar
 import typer
 from rich.cells import cell_len, set_cell_size
 
-from shared.broker_client import BrokerAway, BrokerClient, CommitRefused, LeaseHeld, LeaseLost
+from shared.broker.client import BrokerAway, BrokerClient, CommitRefused, LeaseHeld, LeaseLost
 from shared.errors import UserError
 from shared.settings import ServiceSettings
 

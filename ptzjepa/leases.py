@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from ptzjepa.ask_broker import ask, print_json, printable, table
-from shared.broker_client import BrokerAway, BrokerClient
+from shared.broker.client import BrokerAway, BrokerClient
 from shared.errors import UserError
 from shared.leases import Lease, ResourceState
 

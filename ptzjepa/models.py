@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ptzjepa.ask_broker import ask, cut, print_json, table
-from shared.broker_client import BrokerAway, BrokerClient, CommitRefused
+from shared.broker.client import BrokerAway, BrokerClient, CommitRefused
 from shared.errors import UserError
 from shared.leases import ModelState, ModelVersion, RollbackRequest
 from shared.settings import ServiceSettings

@@ -15,7 +15,7 @@ import httpx
 import structlog
 
 from ptzjepa.timeline import Timeline
-from shared.broker_client import BrokerAway, BrokerClient
+from shared.broker.client import BrokerAway, BrokerClient
 from shared.errors import UserError
 from shared.messages import DreamBatch, Message, StreamName, Surprise, TrainingProgress, View
 from shared.redis_client import REDIS_AWAY, RedisClients, RedisError

@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from shared.broker_client import BrokerAway, BrokerClient, HeldLease
+from shared.broker.client import BrokerAway, BrokerClient, HeldLease
+from shared.broker.lineage import TrainingRun
 from shared.leases import CommitRequest, ModelVersion, Parent
-from shared.lineage import TrainingRun
 from shared.messages import Checkpoint
-from shared.model_store import ModelStore, StoreAway
-from shared.retention import Keep, sweep
 from shared.service import Service
+from shared.store.model_store import ModelStore, StoreAway
+from shared.store.retention import Keep, sweep
 from shared.world_model import WorldModel, save_checkpoint
 from world_model_trainer.settings import TrainerSettings
 

@@ -12,7 +12,7 @@ import torch
 
 from shared.errors import UserError
 from shared.leases import ModelVersion
-from shared.model_store import CorruptObject, MissingObject, ModelStore
+from shared.store.model_store import CorruptObject, MissingObject, ModelStore
 from shared.world_model import WorldModel, load_checkpoint
 from world_model_trainer.choices import networks, objective_config, objective_for
 from world_model_trainer.plateau import PlateauState

@@ -13,14 +13,14 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from shared.broker_client import BrokerAway, BrokerClient, CommitRefused, HeldLease, LeaseHeld, LeaseLost
+from shared.broker.client import BrokerAway, BrokerClient, CommitRefused, HeldLease, LeaseHeld, LeaseLost
+from shared.broker.lineage import TrainingRun
 from shared.errors import UserError
 from shared.leases import ModelVersion
-from shared.lineage import TrainingRun
 from shared.messages import Checkpoint, StreamName, Surprise, View
-from shared.model_store import ModelStore, StoreAway
 from shared.redis_client import REDIS_AWAY, RedisClients
 from shared.service import Service
+from shared.store.model_store import ModelStore, StoreAway
 from shared.streams import Consumer, look_back, publish
 from shared.whole import whole
 from shared.world_model import pick_device

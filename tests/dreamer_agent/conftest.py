@@ -18,13 +18,13 @@ from dreamer_agent.agents import ActorCritic, ActorCriticConfig, PolicyCard, sav
 from dreamer_agent.dreams import Dreams
 from dreamer_agent.settings import AgentSettings, DreamSettings
 from shared.actions import DEFAULT_ACTIONS
-from shared.broker_client import BrokerClient
+from shared.broker.client import BrokerClient
 from shared.leases import CommitRequest, ModelVersion
 from shared.messages import DreamBatch, StreamName, View, utc_now
-from shared.model_store import ModelStore
 from shared.pose import Pose, PoseLimits
 from shared.redis_client import RedisClients
 from shared.service import Service
+from shared.store.model_store import ModelStore
 from shared.streams import FIELD, publish
 from shared.world_model import WorldModel, WorldModelConfig, save_checkpoint
 from tests.conftest import RedisServer

@@ -19,8 +19,8 @@ import httpx
 import pytest
 
 from ptzjepa.verification.fault_proxy import Fault, FaultProxy
-from shared.blocking_broker_client import BlockingBrokerClient
-from shared.broker_client import BrokerAway, BrokerClient, CommitRefused, LeaseHeld, LeaseLost
+from shared.broker.blocking_client import BlockingBrokerClient
+from shared.broker.client import BrokerAway, BrokerClient, CommitRefused, LeaseHeld, LeaseLost
 from shared.leases import CommitRequest, Lease, LeaseRequest, lease_clock
 from shared.messages import Checkpoint
 from shared.settings import ServiceSettings
@@ -221,7 +221,7 @@ async def test_lost_answers_to_renewals_and_commits_do_no_harm(broker: Process) 
 
 HOLDER = """
 import asyncio, sys
-from shared.broker_client import BrokerClient, CommitRefused, LeaseLost
+from shared.broker.client import BrokerClient, CommitRefused, LeaseLost
 from shared.leases import CommitRequest
 from shared.messages import Checkpoint
 from shared.settings import ServiceSettings

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from shared.broker_client import BrokerAway, BrokerClient, LeaseHeld
+from shared.broker.client import BrokerAway, BrokerClient, LeaseHeld
 from shared.errors import UserError
 from shared.leases import CommitRequest, LeaseRequest
 from shared.messages import Checkpoint

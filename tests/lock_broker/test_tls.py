@@ -15,9 +15,9 @@ import trustme
 
 from lock_broker.server import Certificates
 from lock_broker.settings import BrokerSettings
+from shared.broker.tls import broker_connection
 from shared.errors import UserError
 from shared.settings import ServiceSettings
-from shared.tls import broker_connection
 from tests.conftest import RedisServer
 from tests.lock_broker.conftest import broker_process
 from tests.lock_broker.test_api import problem

@@ -13,12 +13,12 @@ import psutil
 import pytest
 import torch
 
-from shared.broker_client import BrokerClient
+from shared.broker.client import BrokerClient
 from shared.leases import ModelVersion
 from shared.messages import StreamName, Surprise, TrainingProgress, View
-from shared.model_store import ModelStore
 from shared.redis_client import RedisClients
 from shared.settings import ServiceSettings
+from shared.store.model_store import ModelStore
 from shared.streams import look_back, publish
 from shared.world_model import load_checkpoint
 from tests.conftest import RedisServer

@@ -17,7 +17,7 @@ from typing import Self
 from shared.errors import UserError
 from shared.messages import Checkpoint
 from shared.settings import ServiceSettings
-from shared.store_files import StoreAccess, StoreAway, is_part, open_files
+from shared.store.files import StoreAccess, StoreAway, is_part, open_files
 
 __all__ = ["CorruptObject", "MissingObject", "ModelStore", "StoreAccess", "StoreAway", "StoredFile"]
 

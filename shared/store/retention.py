@@ -13,9 +13,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from shared.broker_client import BrokerClient
+from shared.broker.client import BrokerClient
 from shared.leases import ModelVersion
-from shared.model_store import ModelStore, StoredFile
+from shared.store.model_store import ModelStore, StoredFile
 
 READING_SECONDS = 600.0
 """So long after it stopped being the head a version may still be read by somebody who asked for the head before."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Generic, TypeVar
 
-from shared.broker_answers import BrokerAway, LeaseHeld
+from shared.broker.answers import BrokerAway, LeaseHeld
 from shared.leases import AnyLeaseRequest, LeaseRequest, lease_clock
 
 Q = TypeVar("Q", LeaseRequest, AnyLeaseRequest)

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from shared.errors import UserError
 from shared.messages import Checkpoint
-from shared.model_store import CorruptObject, MissingObject, ModelStore
 from shared.settings import ServiceSettings
-from tests.shared.store_servers import wait_for
+from shared.store.model_store import CorruptObject, MissingObject, ModelStore
+from tests.shared.store.store_servers import wait_for
 from tests.support import REPOSITORY
 
 FOLDER = "dreams/wm"
@@ -118,7 +118,7 @@ def test_a_file_too_large_is_not_even_fetched(store: ModelStore, tmp_path: Path)
 
 WRITER = """
 import sys
-from shared.model_store import ModelStore
+from shared.store.model_store import ModelStore
 store = ModelStore(sys.argv[1])
 print("ready", flush=True)
 while True:

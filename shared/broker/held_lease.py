@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from shared.broker_answers import LeaseLost
+from shared.broker.answers import LeaseLost
 from shared.leases import Lease, lease_clock
 
 WORK_SHARE = 0.8

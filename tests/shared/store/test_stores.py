@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from shared import store_files
 from shared.errors import UserError
 from shared.messages import Checkpoint
-from shared.model_store import CorruptObject, MissingObject, ModelStore, StoreAccess, StoreAway
-from tests.shared.store_servers import Link, StoreServer, s3_server, sftp_server
+from shared.store import files as store_files
+from shared.store.model_store import CorruptObject, MissingObject, ModelStore, StoreAccess, StoreAway
+from tests.shared.store.store_servers import Link, StoreServer, s3_server, sftp_server
 
 FOLDER = "world-models/wm_00_00"
 LARGE = os.urandom(20 * 2**20)
@@ -136,7 +136,7 @@ def test_half_an_upload_is_never_seen_and_cleared_away(
         reader.get(stored)
     assert [file.size for file in reader.files(folder)] == [12]
     assert _unfinished(reader, remote, folder), "something was left behind"
-    monkeypatch.setattr("shared.model_store.TEMPORARY_SECONDS", -3600.0)
+    monkeypatch.setattr("shared.store.model_store.TEMPORARY_SECONDS", -3600.0)
     reader.drop_unfinished(folder)
     assert not _unfinished(reader, remote, folder)
     assert [file.size for file in reader.files(folder)] == [12]

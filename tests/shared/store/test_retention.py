@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from shared.leases import Lineage, ModelState, ModelVersion, Parent
 from shared.messages import Checkpoint
-from shared.model_store import ModelStore, StoredFile
-from shared.retention import Keep, doomed, kept, sweep
+from shared.store.model_store import ModelStore, StoredFile
+from shared.store.retention import Keep, doomed, kept, sweep
 
 BEGIN = datetime(2026, 5, 4, tzinfo=UTC)
 MODEL = "wm_00_00"

@@ -16,12 +16,13 @@ import httpx
 import structlog
 from pydantic import BaseModel
 
-from shared import broker_answers as answers
-from shared.asking import Asking, Q
-from shared.broker_answers import BrokerAway, LeaseHeld, LeaseLost
-from shared.broker_client import RELEASE_SECONDS
+from shared.broker import answers
+from shared.broker.answers import BrokerAway, LeaseHeld, LeaseLost
+from shared.broker.asking import Asking, Q
+from shared.broker.client import RELEASE_SECONDS
+from shared.broker.held_lease import AGAIN_SECONDS, RENEWALS, HeldLease
+from shared.broker.tls import broker_connection
 from shared.errors import UserError
-from shared.held_lease import AGAIN_SECONDS, RENEWALS, HeldLease
 from shared.leases import (
     TTL_DEFAULT_MS,
     AnyLeaseRequest,
@@ -35,7 +36,6 @@ from shared.leases import (
     lease_clock,
 )
 from shared.settings import ServiceSettings
-from shared.tls import broker_connection
 
 
 class BlockingHeldLease(HeldLease):

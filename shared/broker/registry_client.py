@@ -6,8 +6,9 @@ import httpx
 import structlog
 from pydantic import BaseModel
 
-from shared import broker_answers as answers
-from shared.broker_answers import BrokerAway
+from shared.broker import answers
+from shared.broker.answers import BrokerAway
+from shared.broker.tls import broker_connection
 from shared.leases import (
     ArchiveRequest,
     CommitRequest,
@@ -18,7 +19,6 @@ from shared.leases import (
     VersionList,
 )
 from shared.settings import ServiceSettings
-from shared.tls import broker_connection
 
 VERSIONS_PAGE = 100
 

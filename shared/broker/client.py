@@ -9,11 +9,12 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 
-from shared import broker_answers as answers
-from shared.asking import Asking, Q
-from shared.broker_answers import BrokerAway, CommitRefused, LeaseHeld, LeaseLost
+from shared.broker import answers
+from shared.broker.answers import BrokerAway, CommitRefused, LeaseHeld, LeaseLost
+from shared.broker.asking import Asking, Q
+from shared.broker.held_lease import AGAIN_SECONDS, RENEWALS, HeldLease
+from shared.broker.registry_client import RegistryClient
 from shared.errors import UserError
-from shared.held_lease import AGAIN_SECONDS, RENEWALS, HeldLease
 from shared.leases import (
     TTL_DEFAULT_MS,
     AnyLeaseRequest,
@@ -28,7 +29,6 @@ from shared.leases import (
     ResourceState,
     lease_clock,
 )
-from shared.registry_client import RegistryClient
 
 __all__ = ["BrokerAway", "BrokerClient", "CommitRefused", "HeldLease", "LeaseHeld", "LeaseLost"]
 

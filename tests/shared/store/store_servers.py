@@ -19,7 +19,7 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from shared.model_store import ModelStore, StoreAccess
+from shared.store.model_store import ModelStore, StoreAccess
 from tests.support import until
 
 

@@ -1,0 +1,1 @@
+"""Where the bytes of world models, agents and dreams lie."""

@@ -1,0 +1,1 @@
+"""The model store: directories, S3, SFTP, retention."""
