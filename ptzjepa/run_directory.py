@@ -36,6 +36,7 @@ class RunDirectory:
         self.store = self.state / "model-store"
         self.originals = self.state / "originals"
         self.spool = self.state / "spool"
+        self.replay = self.state / "replay"
         self.ports = self.state / "ports"
         self.marker = self.root / MARKER
 

@@ -28,7 +28,8 @@ KEPT_ORIGINALS = 2000
 
 # Names a place or a port of this very run: two runs that differ in nothing else are the same configuration.
 _PLACES = frozenset(
-    {REDIS_URL, BROKER_URL, "PTZ_MODEL_STORE", "PTZ_KEEP_ORIGINALS", "PTZ_SPOOL", "PTZ_TRACK", "PTZ_PANORAMA"}
+    {REDIS_URL, BROKER_URL, "PTZ_MODEL_STORE", "PTZ_KEEP_ORIGINALS", "PTZ_SPOOL", "PTZ_REPLAY", "PTZ_TRACK"}
+    | {"PTZ_PANORAMA"}
     | {"PTZ_NODE", "PTZ_BROKER_HOST", "PTZ_BROKER_PORT", "PTZ_ADMIN_PORT_FILE", "PTZ_LOG_LEVEL"}
 )
 _SECRETS = ("PASSWORD", "TOKEN", "SECRET")
@@ -78,6 +79,7 @@ def common_environment(
         BROKER_URL: f"http://127.0.0.1:{broker_port}",
         "PTZ_KEEP_ORIGINALS": str(directory.originals),
         "PTZ_SPOOL": str(directory.spool),
+        "PTZ_REPLAY": _replay(directory, environ),
         SEED: str(options.seed),
         "PTZ_ADMIN_HOST": "127.0.0.1",
         "PTZ_ADMIN_PORT": "0",
@@ -95,6 +97,13 @@ def _model_store(directory: RunDirectory, environ: Mapping[str, str]) -> str:
         return str(directory.store)
     # The registry lives in a Redis that outlasts this run; what it names has to outlast it, too.
     return environ.get("PTZ_MODEL_STORE") or str(directory.root / "model-store")
+
+
+def _replay(directory: RunDirectory, environ: Mapping[str, str]) -> str:
+    if not environ.get(REDIS_URL):
+        return str(directory.replay)
+    # So does what the training state belongs to.
+    return environ.get("PTZ_REPLAY") or str(directory.root / "replay")
 
 
 def _pace_seconds(options: RunOptions) -> float:

@@ -3,33 +3,77 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import Any
+
+from pydantic import BaseModel
 
 from shared.actions import DEFAULT_ACTIONS
 from shared.leases import ModelVersion
 from shared.messages import TrainingProgress
 from shared.settings import ServiceSettings
 from shared.telemetry import Metrics
-from world_model_trainer.training import FreshErrors
+from world_model_trainer.training import FreshErrors, Trainer
 
 REPORT_SECONDS = 2.0
 SMOOTHING = 0.95
 
 
+class Counts(BaseModel):
+    """What is counted from one commit to the next, and over the life of a replay; part of the training state."""
+
+    views_trained: int = 0
+    """Over the life of the replay."""
+    steps_at_commit: int = 0
+    fresh: int = 0
+    error: float = 0.0
+    copy_last_error: float = 0.0
+    """Sums over the fresh views since the last commit."""
+    losses: dict[str, float] = {}
+    seconds: float = 0.0
+    """Since the last commit, in former lives."""
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Mean errors on views that are never trained on; None where there are none yet."""
+
+    views: int
+    error: float | None
+    copy_last_error: float | None
+    ratio_older: float | None
+    """Of the older half of them alone: it rises when the past is forgotten."""
+    ratio_newer: float | None
+
+    @classmethod
+    def of(cls, errors: FreshErrors | None) -> HeldOut:
+        """Sum up errors that are in the order in which the views came."""
+        if errors is None or not len(errors.error):
+            return cls(0, None, None, None, None)
+        half = len(errors.error) // 2
+        return cls(
+            len(errors.error),
+            float(errors.error.mean()),
+            float(errors.copy_last_error.mean()),
+            ratio(float(errors.error[:half].sum()), float(errors.copy_last_error[:half].sum())),
+            ratio(float(errors.error[half:].sum()), float(errors.copy_last_error[half:].sum())),
+        )
+
+    @property
+    def ratio(self) -> float | None:
+        """The error divided by that of predicting no change."""
+        return ratio(self.error, self.copy_last_error)
+
+
 class Progress:
-    """Counts and running means since the last commit and over the life of the process."""
+    """Counts and running means since the last commit and over the life of the world model."""
 
     def __init__(self, metrics: Metrics) -> None:
+        self.counts = Counts()
         self.steps = 0
+        """Over the life of the world model."""
         self.views_seen = 0
-        self.views_trained = 0
         self.version = 0
-        self._steps_before = 0
-        """Steps that earlier lives of this world model took."""
-        self._steps_at_commit = 0
-        self._losses: dict[str, float] = {}
-        self._errors: list[float] = []
-        self._copy_last: list[float] = []
         self._since = time.monotonic()
         self._next_report = 0.0
         self._reported_steps = 0
@@ -38,41 +82,69 @@ class Progress:
         self.rejected = metrics.counter("views_rejected", "Views whose picture could not be used")
         self._commit_count = metrics.counter("commits", "Checkpoints committed")
         self._loss = metrics.gauge("loss", "Weighted loss terms, smoothed", ("term",))
+        self._rate = metrics.gauge("learning_rate", "Learning rate of the last step")
         self._error = metrics.gauge("one_step_error", "Squared embedding error on fresh views, last batch")
         self._copy = metrics.gauge("copy_last_error", "The same for predicting no change, last batch")
+        self._held_out_error = metrics.gauge("held_out_error", "Squared embedding error on views never trained on")
+        self._held_out_copy = metrics.gauge("held_out_copy_last_error", "The same for predicting no change")
+        self._held_out_ratio = metrics.gauge(
+            "held_out_ratio", "Held-out error divided by that of predicting no change, by age of the views", ("age",)
+        )
+        self._plateau = metrics.gauge("plateau", "1 while training gets nowhere and goes slowly")
         self._version_gauge = metrics.gauge("world_model_version", "Version of the head")
         self._committed_at = metrics.gauge("last_commit_timestamp_seconds", "When the head moved last")
 
     @property
     def worth_a_commit(self) -> bool:
         """Whether anything was learnt since the last commit."""
-        return self.steps > self._steps_at_commit
+        return self.steps > self.counts.steps_at_commit
 
-    def resume(self, head: ModelVersion) -> None:
-        """Go on counting where the committed version stopped."""
-        self._steps_before = int(head.card.get("training_steps", 0))
-        self.version = head.version
-        self._steps_at_commit = self.steps
-        self._steps_before -= self.steps
-        self._version_gauge.set(head.version)
+    @property
+    def fresh_ratio(self) -> float | None:
+        """The error on fresh views since the last commit, divided by that of predicting no change."""
+        return ratio(self.counts.error, self.counts.copy_last_error)
 
-    def stepped(self, terms: dict[str, float], views: int) -> None:
+    def resume(self, trainer: Trainer, head: ModelVersion | None, counts: Counts | None) -> None:
+        """Go on counting where the training state stopped, or else where the head did."""
+        self.steps = self._reported_steps = trainer.steps
+        self.version = head.version if head else 0
+        self.counts = counts or Counts(steps_at_commit=trainer.steps)
+        self._since = time.monotonic()
+        self._version_gauge.set(self.version)
+
+    def stepped(self, terms: dict[str, float], views: int, *, rate: float) -> None:
         """Note one optimiser step over ``views`` views."""
         self.steps += 1
-        self.views_trained += views
+        self.counts.views_trained += views
         self._step_count.inc()
+        self._rate.set(rate)
+        losses = self.counts.losses
         for name, value in terms.items():
-            smooth = SMOOTHING * self._losses[name] + (1.0 - SMOOTHING) * value if name in self._losses else value
-            self._losses[name] = smooth
+            smooth = SMOOTHING * losses[name] + (1.0 - SMOOTHING) * value if name in losses else value
+            losses[name] = smooth
             self._loss.labels(name).set(smooth)
 
     def measured(self, errors: FreshErrors) -> None:
         """Note how wrong the model was about fresh views."""
-        self._errors += errors.error.tolist()
-        self._copy_last += errors.copy_last_error.tolist()
+        self.counts.fresh += len(errors.error)
+        self.counts.error += float(errors.error.sum())
+        self.counts.copy_last_error += float(errors.copy_last_error.sum())
         self._view_count.inc(len(errors.error))
         self._error.set(float(errors.error.mean()))
         self._copy.set(float(errors.copy_last_error.mean()))
+
+    def held_out(self, found: HeldOut) -> None:
+        """Note how wrong the model is about held-out views."""
+        if found.error is not None and found.copy_last_error is not None:
+            self._held_out_error.set(found.error)
+            self._held_out_copy.set(found.copy_last_error)
+        for age, value in (("older", found.ratio_older), ("newer", found.ratio_newer)):
+            if value is not None:
+                self._held_out_ratio.labels(age).set(value)
+
+    def plateau(self, reached: bool) -> None:
+        """Note whether training gets anywhere."""
+        self._plateau.set(reached)
 
     def report(self, learner: str, *, source: str) -> TrainingProgress | None:
         """Return the smoothed losses as a message, at most every few seconds and only after new steps."""
@@ -80,39 +152,50 @@ class Progress:
         if now < self._next_report or self.steps == self._reported_steps:
             return None
         self._next_report, self._reported_steps = now + REPORT_SECONDS, self.steps
-        return TrainingProgress(
-            learner=learner, step=self._steps_before + self.steps, terms=dict(self._losses), source=source
-        )
+        return TrainingProgress(learner=learner, step=self.steps, terms=dict(self.counts.losses), source=source)
 
-    def card(self, settings: ServiceSettings, head: ModelVersion | None) -> dict[str, Any]:
+    def now(self) -> Counts:
+        """Return the counts as they are to be stored."""
+        return self.counts.model_copy(update={"seconds": self._seconds(), "losses": dict(self.counts.losses)})
+
+    def card(self, settings: ServiceSettings, head: ModelVersion | None, held_out: HeldOut) -> dict[str, Any]:
         """Describe the weights as they are now: lineage, data, losses. Errors are means over views since the last."""
-        fresh = len(self._errors)
-        error = sum(self._errors) / fresh if fresh else None
-        copy_last = sum(self._copy_last) / fresh if fresh else None
+        counts = self.counts
         return {
             "parents": [f"{head.model}@{head.version}"] if head else [],
             "camera": settings.camera,
             "views_seen": self.views_seen,
-            "fresh_views": fresh,
-            "one_step_error": error,
-            "copy_last_error": copy_last,
+            "fresh_views": counts.fresh,
+            "one_step_error": counts.error / counts.fresh if counts.fresh else None,
+            "copy_last_error": counts.copy_last_error / counts.fresh if counts.fresh else None,
             # Comparable between versions, as the errors, in each one's own embedding space, are not.
-            "error_ratio": error / copy_last if error is not None and copy_last else None,
-            "training_steps": self._steps_before + self.steps,
-            "losses": dict(self._losses),
+            "error_ratio": self.fresh_ratio,
+            "held_out_views": held_out.views,
+            "held_out_error": held_out.error,
+            "held_out_copy_last_error": held_out.copy_last_error,
+            "held_out_ratio": held_out.ratio,
+            "training_steps": self.steps,
+            "losses": dict(counts.losses),
             "action_table": DEFAULT_ACTIONS.digest,
             "seed": settings.seed,
-            "seconds": round(time.monotonic() - self._since, 3),
+            "seconds": round(self._seconds(), 3),
             "config_hash": settings.config_hash,
         }
 
     def committed(self, version: ModelVersion) -> None:
         """Start counting anew towards the next commit."""
         self.version = version.version
-        self._steps_at_commit = self.steps
-        self._errors.clear()
-        self._copy_last.clear()
+        counts = self.counts
+        self.counts = Counts(views_trained=counts.views_trained, steps_at_commit=self.steps, losses=dict(counts.losses))
         self._since = time.monotonic()
         self._commit_count.inc()
         self._version_gauge.set(version.version)
         self._committed_at.set_to_current_time()
+
+    def _seconds(self) -> float:
+        return self.counts.seconds + time.monotonic() - self._since
+
+
+def ratio(error: float | None, copy_last_error: float | None) -> float | None:
+    """Return the one divided by the other, None where that says nothing."""
+    return error / copy_last_error if error is not None and copy_last_error else None

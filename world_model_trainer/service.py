@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -17,31 +16,34 @@ import torch
 from shared.broker.client import BrokerAway, BrokerClient, CommitRefused, HeldLease, LeaseHeld, LeaseLost
 from shared.broker.lineage import TrainingRun
 from shared.errors import UserError
-from shared.leases import CommitRequest, ModelVersion, Parent
-from shared.messages import Checkpoint, StreamName, Surprise, TrainingProgress, View
+from shared.leases import ModelVersion
+from shared.messages import Checkpoint, StreamName, Surprise, View
 from shared.redis_client import REDIS_AWAY, RedisClients
 from shared.service import Service
-from shared.store.model_store import CorruptObject, MissingObject, ModelStore, StoreAway
-from shared.store.retention import Keep, sweep
-from shared.streams import Consumer, Received, look_back, publish
+from shared.store.model_store import ModelStore, StoreAway
+from shared.streams import Consumer, look_back, publish
 from shared.whole import whole
-from shared.world_model import (
-    WorldModel,
-    decode_images,
-    load_checkpoint,
-    pick_device,
-    save_checkpoint,
-)
-from world_model_trainer.choices import networks, objective_for
-from world_model_trainer.progress import Progress
+from shared.world_model import pick_device
+from world_model_trainer.choices import networks
+from world_model_trainer.committing import Committer
+from world_model_trainer.following import Crew
+from world_model_trainer.intake import Intake
+from world_model_trainer.plateau import Plateau
+from world_model_trainer.progress import HeldOut, Progress
 from world_model_trainer.replay import Replay
+from world_model_trainer.resuming import Starter
 from world_model_trainer.settings import TrainerSettings
-from world_model_trainer.training import FreshErrors, Trainer, TrainingConfig, seed_everything
+from world_model_trainer.state import StateFile, new_card, pack_state
+from world_model_trainer.training import DivergedError, Trainer, TrainingConfig, seed_everything
 
 SURPRISE_LENGTH = 8192
 PROGRESS_LENGTH = 4096
 CHUNK_SECONDS = 0.4
 """Training between two looks at the streams: long enough to be efficient, short enough to see views soon."""
+LEAST_PART = 4
+"""Trajectories that statistics can be taken of."""
+HELD_OUT_MOST = 512
+"""Held-out moves that are measured for a commit, spread evenly over all there are."""
 
 
 class WorldModelTrainer(Service[TrainerSettings]):
@@ -52,25 +54,39 @@ class WorldModelTrainer(Service[TrainerSettings]):
     def __init__(self, settings: TrainerSettings) -> None:
         super().__init__(settings)
         torch.set_num_threads(settings.threads)
-        self._generator = seed_everything(settings.seed)
-        self._device = pick_device(settings.device)
-        self._config = TrainingConfig()
+        seed_everything(settings.seed)
+        self._config = TrainingConfig(
+            micro_batches=settings.micro_batches,
+            schedule_steps=settings.schedule_steps,
+            floor=settings.learning_rate_floor,
+        )
+        if LEAST_PART * settings.micro_batches * settings.processes > self._config.batch:
+            raise UserError(
+                f"PTZ_MICRO_BATCHES × PTZ_PROCESSES: a batch of {self._config.batch} trajectories can have at most "
+                f"{self._config.batch // LEAST_PART} parts, not {settings.micro_batches} × {settings.processes}"
+            )
+        networks(settings)  # what does not fit is said before anything is started
         self._store = ModelStore.from_settings(settings)
         self._broker = BrokerClient(settings)
-        self._networks = networks(settings)
-        self._replay = Replay(settings.replay_views, self._networks.image_size)
+        self._consumer_name = f"{self.name}-{settings.node}"
+        self._state_file = StateFile(settings.replay / settings.world_model / "state.safetensors")
         self._progress = Progress(self.metrics)
-        self._keep = Keep(last=settings.keep_last, best=settings.keep_best, metric="error_ratio")
+        self._committer = Committer(self, self._store, self._broker)
+        self._plateau = self._new_plateau()
+        self._crew = Crew(settings.processes, settings.device, settings.threads)
         self._run = TrainingRun(settings.world_model, None)
-        self._steered_by = 0
-        """The newest version of the agent that moved the camera to a view; 0 for none."""
         self._unsent: deque[Surprise] = deque(maxlen=SURPRISE_LENGTH)
         """Measured while Redis was away: a view is measured only once, so its surprise must not get lost."""
-        self._consumer_name = f"{self.name}-{settings.node}"
+        self._rested_until = 0.0
+        self._replay_size = self.metrics.gauge("replay_views", "Views in the replay, by use", ("use",))
+        self._replay_bytes = self.metrics.gauge("replay_bytes", "Bytes of the replay's file")
+        self._damaged = self.metrics.counter("replay_damaged", "Views left out of the replay as damaged on the disk")
+        self._states = self.metrics.counter("training_states", "Training states written")
 
     async def run(self) -> None:
         """Take the lease, train under it, and take it again whenever it is lost."""
         try:
+            await asyncio.to_thread(self._open)
             async with self.redis_clients() as clients:
                 consumer = Consumer(
                     clients,
@@ -79,18 +95,43 @@ class WorldModelTrainer(Service[TrainerSettings]):
                     group=f"{self.name}.{self.settings.world_model}",
                     name=self._consumer_name,
                 )
-                await self.redis(lambda: self._remember(consumer, clients))
+                if not len(self._replay):
+                    await self.redis(lambda: self._remember(consumer, clients))
                 while not self.stopping.is_set():
                     await self._work_under_lease(consumer, clients)
         finally:
+            await asyncio.to_thread(self._crew.dismiss)
             await self._broker.aclose()
 
+    def _open(self) -> None:
+        """Open the replay and gather the processes that help; ``UserError`` where the replay cannot be used."""
+        settings = self.settings
+        began = time.monotonic()
+        self._replay = Replay(
+            settings.replay / settings.world_model / "views",
+            networks(settings).image_size,
+            views=settings.replay_views,
+            most_bytes=settings.replay_bytes,
+            seed=settings.seed,
+        )
+        self.log.info("replay opened", views=len(self._replay), seconds=round(time.monotonic() - began, 2))
+        if self._replay.damaged:
+            self._damaged.inc(self._replay.damaged)
+            self.log.warning("damaged views left out of the replay", views=self._replay.damaged)
+        self._intake = Intake(settings, self._replay, self._progress, source=self._consumer_name)
+        self._progress.views_seen = self._replay.added
+        self._crew.gather()
+        device = self._crew.device if self._crew.leader else pick_device(settings.device)
+        self._starter = Starter(
+            settings, self._config, self._store, self._state_file, device=device, team=self._crew.leader
+        )
+
     async def _remember(self, consumer: Consumer[View], clients: RedisClients) -> None:
-        """Fill the replay with views that were handled before: after a crash nothing has to be seen again."""
+        """Fill a replay that is new, or was lost, with views that were handled before."""
         stream, until = StreamName.views(self.settings.camera), await consumer.delivered_until()
         views = await look_back(clients.commands, stream, View, self.settings.replay_views, until=until)
         if views:
-            await asyncio.to_thread(self._add, views)
+            await asyncio.to_thread(self._intake.remember, views)
             self.log.info("remembered views", views=len(self._replay))
 
     async def _work_under_lease(self, consumer: Consumer[View], clients: RedisClients) -> None:
@@ -115,61 +156,65 @@ class WorldModelTrainer(Service[TrainerSettings]):
 
     async def _train_under(self, lease: HeldLease, consumer: Consumer[View], clients: RedisClients) -> None:
         head = await self._broker.head(self.settings.world_model)
-        trainer = await asyncio.to_thread(self._trainer_from, head)
+        trainer = await whole(asyncio.to_thread(self._begin, head))
         self.set_ready("model-store")
-        self._run = TrainingRun(self.settings.world_model, head)
-        if span := self._replay.span():
-            self._run.took(self.settings.camera, *span, len(self._replay))
-        last_commit = time.monotonic()
+        last_commit = last_state = time.monotonic()
         while not self.stopping.is_set():
             lease.check()
             busy = await whole(self._learn_for_a_while(trainer))
             await whole(self._take_views(trainer, consumer, clients, block_ms=1 if busy else 500))
             if time.monotonic() - last_commit >= self.settings.commit_seconds and self._progress.worth_a_commit:
                 head = await self._commit(trainer, lease, head)
-                last_commit = time.monotonic()
+                last_commit = last_state = time.monotonic()
+            elif time.monotonic() - last_state >= self.settings.state_seconds:
+                await whole(asyncio.to_thread(self._save_state, trainer, head))
+                last_state = time.monotonic()
         if self._progress.worth_a_commit:
             await self._commit(trainer, lease, head)
 
-    def _trainer_from(self, head: ModelVersion | None) -> Trainer:
-        """Build the trainer on the head's weights; only a world model without any head starts from random ones."""
-        if head is None:
-            model = WorldModel(self._networks)
-            self.log.info("new world model", world_model=self.settings.world_model)
-        else:
-            try:
-                model, _ = load_checkpoint(self._store.get(head.checkpoint))
-            except (MissingObject, CorruptObject, ValueError) as error:
-                # Never fall back to random weights: they would overwrite the model's history at the next commit.
-                raise RuntimeError(
-                    f"{head.model} version {head.version} cannot be loaded ({error}); mend the model store"
-                ) from error
-            self._progress.resume(head)
-            self.log.info("world model loaded", world_model=head.model, version=head.version)
-        if model.config.image_size != self._networks.image_size:
-            raise UserError(
-                f"{self.settings.world_model} reads views of {model.config.image_size} pixels, the replay is"
-                f" of {self._networks.image_size}: set PTZ_IMAGE_SIZE={model.config.image_size}"
-            )
-        return Trainer(model, self._config, device=self._device, objective=objective_for(model, self.settings))
+    def _begin(self, head: ModelVersion | None) -> Trainer:
+        """Build the trainer for the head and count on from there."""
+        start = self._starter.start(head)
+        self._progress.resume(start.trainer, head, start.counts)
+        self._plateau = self._new_plateau()
+        if start.plateau is not None:
+            self._plateau.state = start.plateau
+        self._run = TrainingRun(self.settings.world_model, head)
+        for kept in self._replay.kept():
+            self._run.took(kept.camera, kept.first, kept.last, kept.views)
+        self._crew.share(lambda: pack_state(start.trainer, new_card(start.trainer, self.settings.world_model)))
+        return start.trainer
 
     async def _learn_for_a_while(self, trainer: Trainer) -> bool:
         """Train for one chunk; False when there is nothing to learn from or enough was learnt from what came."""
-        if len(self._replay) < self.settings.min_views:
+        if len(self._replay) < self.settings.min_views or time.monotonic() < self._rested_until:
+            await asyncio.to_thread(self._crew.stay_awake)
             return False
-        before = self._progress.steps
+        before, began = self._progress.steps, time.monotonic()
         await asyncio.to_thread(self._steps, trainer)
-        return self._progress.steps > before
+        if self._plateau.reached:
+            spent = time.monotonic() - began
+            self._rested_until = time.monotonic() + spent * (1.0 / self.settings.plateau_pace - 1.0)
+        return self._progress.steps > before and not self._plateau.reached
 
     def _steps(self, trainer: Trainer) -> None:
-        per_step = self._config.batch * (self._config.length + 1)
+        config = self._config
         allowed = self.settings.replay_ratio * self._replay.added
         until = time.monotonic() + CHUNK_SECONDS
-        while time.monotonic() < until and self._progress.views_trained + per_step <= allowed:
-            batch = self._replay.sample(self._config.batch, self._config.length, self._generator)
+        while time.monotonic() < until and self._progress.counts.views_trained + config.views_a_step <= allowed:
+            # A generator of the step's own: what is drawn depends on nothing that a kill could lose.
+            generator = np.random.default_rng((self.settings.seed, trainer.steps))
+            batch = self._replay.sample(config.batch, config.length, generator)
             if batch is None:
                 return
-            self._progress.stepped(trainer.step(batch), per_step)
+            rate = trainer.learning_rate
+            try:
+                terms = trainer.step(batch)
+            except DivergedError:
+                # The same step from the same state would end the same way: the next start is from the head.
+                self._state_file.discard()
+                raise
+            self._progress.stepped(terms, config.views_a_step, rate=rate)
 
     async def _take_views(
         self, trainer: Trainer, consumer: Consumer[View], clients: RedisClients, *, block_ms: int
@@ -177,17 +222,27 @@ class WorldModelTrainer(Service[TrainerSettings]):
         try:
             received = await consumer.read(count=256, block_ms=block_ms)
             if received:
-                self._unsent.extend(await asyncio.to_thread(self._learn_of, trainer, received))
+                surprises, new = await asyncio.to_thread(self._intake.learn_of, trainer, received)
+                self._unsent.extend(surprises)
+                self._note(new)
             await self._publish_surprise(clients)
             await consumer.done(received)
             progress = self._progress.report(self.settings.world_model, source=self._consumer_name)
             if progress is not None:
-                await self._publish_progress(clients, progress)
+                await publish(clients.commands, StreamName.PROGRESS, progress, max_length=PROGRESS_LENGTH)
             self.set_ready("redis")
         except REDIS_AWAY as error:
             # What was read and not acknowledged comes again; learning goes on meanwhile.
             self.set_ready("redis", f"{type(error).__name__}")
             await self.pause(0.5)
+
+    def _note(self, new: list[View]) -> None:
+        for view in new:
+            self._run.took(view.camera, view.captured_at, view.captured_at, 1)
+        held_out = self._replay.held_out
+        self._replay_size.labels("training").set(len(self._replay) - held_out)
+        self._replay_size.labels("held-out").set(held_out)
+        self._replay_bytes.set(self._replay.size)
 
     async def _publish_surprise(self, clients: RedisClients) -> None:
         stream = StreamName.surprise(self.settings.camera)
@@ -195,110 +250,70 @@ class WorldModelTrainer(Service[TrainerSettings]):
             await publish(clients.commands, stream, self._unsent[0], max_length=SURPRISE_LENGTH)
             self._unsent.popleft()
 
-    async def _publish_progress(self, clients: RedisClients, progress: TrainingProgress) -> None:
-        await publish(clients.commands, StreamName.PROGRESS, progress, max_length=PROGRESS_LENGTH)
-
-    def _learn_of(self, trainer: Trainer, received: Sequence[Received[View]]) -> list[Surprise]:
-        """Take views into the replay and measure how wrong the model was about those that follow another."""
-        fresh = self._add(received)
-        if not fresh:
-            return []
-        ends = np.asarray([slot for _, slot in fresh], np.intp)
-        errors = trainer.measure(self._replay.trajectories(ends, 1))
-        self._progress.measured(errors)
-        return [self._surprise(view, errors, index) for index, (view, _) in enumerate(fresh)]
-
-    def _add(self, received: Sequence[Received[View]]) -> list[tuple[View, int]]:
-        """Add views to the replay; return those that one action led to, with their slots."""
-        fresh = []
-        for item in received:
-            try:
-                image = decode_images([item.blobs[View.JPEG]], self._networks.image_size)[0].numpy()
-            except (KeyError, ValueError) as error:
-                self._progress.rejected.inc()
-                self.log.warning("view cannot be used", view=item.message.id, reason=str(error))
-                continue
-            if item.message.id not in self._replay:
-                self._run.took(item.message.camera, item.message.captured_at, item.message.captured_at, 1)
-            if item.message.policy == "agent":
-                self._steered_by = max(self._steered_by, item.message.policy_version or 0)
-            before = self._replay.add(item.message, image)
-            if before is not None:
-                fresh.append((item.message, (before + 1) % self._replay.capacity))
-        self._progress.views_seen = self._replay.added
-        return fresh
-
-    def _surprise(self, view: View, errors: FreshErrors, index: int) -> Surprise:
-        return Surprise(
-            # The same view gives the same id, so that a view measured twice after a crash counts once.
-            id=f"surprise-{view.id}"[:64],
-            source=self._consumer_name,
-            camera=view.camera,
-            view=view.id,
-            world_model=self.settings.world_model,
-            world_model_version=self._progress.version,
-            error=float(errors.error[index]),
-            copy_last_error=float(errors.copy_last_error[index]),
-            predicted=float(errors.predicted[index]),
-        )
-
     async def _commit(self, trainer: Trainer, lease: HeldLease, head: ModelVersion | None) -> ModelVersion:
-        """Store the weights under a new name, then ask the broker to move the head. Returns the new head."""
+        """Measure what is held out, commit the weights as they are, and say so. Returns the new head."""
+        held_out = await whole(asyncio.to_thread(self._measure_held_out, trainer))
         learnt = {"preset": trainer.model.config.preset, "objective": trainer.model.learnt_by}
-        card = self._progress.card(self.settings, head) | learnt
-        folder = f"world-models/{self.settings.world_model}"
-        data = await asyncio.to_thread(save_checkpoint, trainer.model, card)
-        checkpoint = await self._put(folder, data, lease)
-        pilots = [Parent(model=self.settings.agent, version=self._steered_by)] if self._steered_by else []
-        request = CommitRequest(
-            lease_id=lease.lease_id,
-            token=lease.token,
-            expected_head=head.version if head else 0,
-            checkpoint=checkpoint,
-            card=card,
-            lineage=self._run.lineage(Parent(model=head.model, version=head.version) if head else None, *pilots),
+        card = self._progress.card(self.settings, head, held_out) | learnt
+        self._watch_plateau(held_out)
+
+        async def announce(checkpoint: Checkpoint) -> None:
+            await whole(asyncio.to_thread(self._save_state, trainer, head, committing=checkpoint))
+
+        committed = await self._committer.commit(
+            trainer.model,
+            card,
+            lease,
+            head,
+            self._run,
+            steered_by=self._intake.steered_by,
+            announce=announce,
         )
-        while True:
-            lease.check()
-            try:
-                committed = await self._broker.commit(self.settings.world_model, request)
-                break
-            except BrokerAway as error:
-                # The request carries its id: asking again cannot commit twice.
-                self.set_ready("broker", str(error))
-                await asyncio.sleep(
-                    max(0.5, error.after)
-                )  # also while stopping: until it is committed or the lease is lost
-        self.set_ready("broker")
         self._progress.committed(committed)
+        await whole(asyncio.to_thread(self._save_state, trainer, committed))
         self.log.info(
             "checkpoint committed",
             version=committed.version,
             one_step_error=card["one_step_error"],
             copy_last_error=card["copy_last_error"],
+            held_out_ratio=card["held_out_ratio"],
         )
-        await self._sweep(folder)
+        await self._committer.sweep()
         return committed
 
-    async def _put(self, folder: str, data: bytes, lease: HeldLease) -> Checkpoint:
-        """Store the weights, waiting through the store's absences; ``StoreAway`` when told to stop meanwhile."""
-        while True:
-            lease.check()
-            try:
-                checkpoint = await asyncio.to_thread(self._store.put, folder, data)
-            except StoreAway as error:
-                self.set_ready("model-store", str(error))
-                if await self.pause(1.0):
-                    raise
-            else:
-                self.set_ready("model-store")
-                return checkpoint
+    def _measure_held_out(self, trainer: Trainer) -> HeldOut:
+        ends = self._replay.ends(1, held_out=True)
+        if len(ends) > HELD_OUT_MOST:
+            ends = ends[np.linspace(0, len(ends) - 1, HELD_OUT_MOST).round().astype(np.intp)]
+        found = HeldOut.of(trainer.measure(self._replay.trajectories(ends, 1)) if len(ends) else None)
+        self._progress.held_out(found)
+        return found
 
-    async def _sweep(self, folder: str) -> None:
-        try:
-            gone = await sweep(self._store, folder, self._broker, self.settings.world_model, self._keep)
-        except (BrokerAway, StoreAway) as error:
-            self.log.warning("old versions not deleted; after the next commit, then", reason=str(error))
-        else:
-            if gone:
-                self.log.info("old versions deleted", files=gone)
+    def _watch_plateau(self, held_out: HeldOut) -> None:
+        before = self._plateau.reached
+        reached = self._plateau.note(held_out.ratio, self._progress.fresh_ratio)
+        self._progress.plateau(reached)
+        if reached != before:
+            self.log.info(
+                "plateau: training goes slowly now" if reached else "plateau left: errors have risen",
+                held_out_ratio=held_out.ratio,
+                error_ratio=self._progress.fresh_ratio,
+            )
+
+    def _save_state(self, trainer: Trainer, head: ModelVersion | None, *, committing: Checkpoint | None = None) -> None:
+        card = new_card(
+            trainer,
+            self.settings.world_model,
+            head=head.checkpoint.sha256 if head else None,
+            committing=committing.sha256 if committing else None,
+            counts=self._progress.now(),
+            plateau=self._plateau.state,
+        )
+        self._state_file.write(pack_state(trainer, card))
+        self._states.inc()
+
+    def _new_plateau(self) -> Plateau:
+        settings = self.settings
+        return Plateau(
+            patience=settings.plateau_commits, improvement=settings.plateau_improvement, rise=settings.plateau_rise
+        )

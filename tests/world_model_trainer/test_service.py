@@ -9,7 +9,9 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
+import torch
 
 from shared.broker.client import BrokerClient
 from shared.leases import ModelVersion
@@ -22,6 +24,7 @@ from shared.world_model import load_checkpoint
 from tests.conftest import RedisServer
 from tests.support import Process
 from tests.world_model_trainer.views import SIZE, jpeg, walk
+from world_model_trainer.state import StateFile
 
 MODEL = "wm_00_00"
 
@@ -48,6 +51,7 @@ class Bench:
             "commit_seconds": "0.5",
             "lease_ttl_ms": "2000",
             "replay_ratio": "1000000",
+            "replay": str(self.directory / f"replay-{name}"),
         }
         return Process(self.directory / name, "-m", "world_model_trainer", **{**defaults, **settings})
 
@@ -56,11 +60,11 @@ class Bench:
             stream = StreamName.views(view.camera)
             await publish(self.clients.commands, stream, view, {View.JPEG: jpeg(view.pose)}, max_length=10_000)
 
-    async def head(self, at_least: int = 1) -> ModelVersion:
+    async def head(self, at_least: int = 1, *, model: str = MODEL) -> ModelVersion:
         found: list[ModelVersion] = []
 
         async def reached() -> bool:
-            head = await self.broker.head(MODEL)
+            head = await self.broker.head(model)
             if head is not None and head.version >= at_least:
                 found.append(head)
             return bool(found)
@@ -138,8 +142,9 @@ async def test_killed_it_goes_on_from_its_head(bench: Bench) -> None:
         trainer.send(signal.SIGKILL)
     with bench.trainer() as trainer:
         after = await bench.head(at_least=before.version + 2)
-        assert "world model loaded" in trainer.log
-        assert "remembered views" in trainer.log
+        assert "training state loaded" in trainer.log
+        assert '"views": 120' in trainer.log
+        assert "remembered views" not in trainer.log, "nothing is read from Redis again"
     assert after.token > before.token
     assert after.card["training_steps"] > before.card["training_steps"]
     assert after.card["views_seen"] == 120, "nothing had to be seen again"
@@ -147,10 +152,10 @@ async def test_killed_it_goes_on_from_its_head(bench: Bench) -> None:
 
 async def test_two_trainers_never_share_a_world_model(bench: Bench) -> None:
     await bench.publish(walk(120))
-    with bench.trainer("first", lease_ttl_ms="1000") as first:
+    with bench.trainer("first") as first:
         first.ready()
         await bench.head()
-        with bench.trainer("second", lease_ttl_ms="1000") as second:
+        with bench.trainer("second") as second:
             await eventually(lambda: "lease" in ask(second, "/readyz").json()["missing"])
             first.send(signal.SIGSTOP)  # sleeps through its lease, with work in hand
             second.ready()
@@ -165,7 +170,8 @@ async def test_two_trainers_never_share_a_world_model(bench: Bench) -> None:
     versions = await bench.broker.versions(MODEL)
     tokens = [version.token for version in reversed(versions)]
     assert tokens == sorted(tokens)
-    assert len(set(tokens)) == 3
+    assert len(set(tokens)) >= 3
+    assert "training state discarded" in first.log
 
 
 async def test_a_damaged_head_is_never_replaced_by_random_weights(bench: Bench) -> None:
@@ -177,12 +183,84 @@ async def test_a_damaged_head_is_never_replaced_by_random_weights(bench: Bench) 
     head = await bench.head()
     file = Path(bench.settings.model_store) / head.checkpoint.address
     file.write_bytes(file.read_bytes()[:-100])
-    with bench.trainer() as trainer:
+    with bench.trainer("elsewhere") as trainer:
         assert trainer.wait(40.0) == 1
         last = trainer.log.strip().splitlines()[-1]
     assert "cannot be loaded" in last
     assert "mend the model store" in last
     assert (await bench.head()).version == head.version
+
+
+async def test_without_any_version_a_damaged_state_is_no_reason_to_start_from_nothing(bench: Bench) -> None:
+    state = bench.directory / "replay-trainer" / MODEL / "state.safetensors"
+    state.parent.mkdir(parents=True)
+    state.write_bytes(b"half of a")
+    with bench.trainer() as trainer:
+        assert trainer.wait(40.0) == 2
+        said = [line for line in trainer.log.splitlines() if not line.startswith("{")]
+    assert len(said) == 1
+    assert "cannot be used" in said[0]
+    assert "move the file away" in said[0]
+    assert await bench.broker.head(MODEL) is None
+    assert state.read_bytes() == b"half of a"
+
+
+async def test_a_registry_that_lost_its_versions_is_no_reason_either(bench: Bench) -> None:
+    await bench.publish(walk(120))
+    with bench.trainer() as trainer:
+        await bench.head()
+        trainer.send(signal.SIGTERM)
+        trainer.wait()
+    await bench.clients.commands.flushall()
+    with bench.trainer() as trainer:
+        assert trainer.wait(40.0) == 2
+        assert "registry" in trainer.log.splitlines()[-1]
+    assert await bench.broker.head(MODEL) is None
+
+
+@pytest.mark.timeout(300)
+async def test_killed_in_mid_run_it_ends_with_the_very_same_weights(bench: Bench) -> None:
+    """Twice the same training: once undisturbed, once killed with -9 and started again, bit for bit alike."""
+    await bench.publish(walk(120))
+    # All views are there before the first step, and allow for 48 steps: nothing depends on the clock.
+    fixed = {"min_views": "120", "replay_ratio": "128", "state_seconds": "0.2", "commit_seconds": "3600"}
+    fixed["lease_ttl_ms"] = "5000"
+
+    def steps(name: str, model: str) -> int:
+        found = StateFile(bench.directory / f"replay-{name}" / model / "state.safetensors").read()
+        return found[1].steps if found else 0
+
+    async def finished(name: str, model: str, trainer: Process) -> ModelVersion:
+        await eventually(lambda: steps(name, model) == 48, 200.0)
+        trainer.send(signal.SIGTERM)
+        assert trainer.wait(60.0) == 0
+        return await bench.head(model=model)
+
+    with bench.trainer("undisturbed", world_model="wm_00_01", **fixed) as other:
+        with bench.trainer("killed", world_model="wm_00_02", **fixed) as trainer:
+            await eventually(lambda: steps("killed", "wm_00_02") >= 2, 100.0)
+            trainer.send(signal.SIGKILL)
+        assert 2 <= steps("killed", "wm_00_02") < 48, "killed in mid-run"
+        with bench.trainer("killed", world_model="wm_00_02", **fixed) as trainer:
+            killed = await finished("killed", "wm_00_02", trainer)
+            assert "training state loaded" in trainer.log
+        undisturbed = await finished("undisturbed", "wm_00_01", other)
+    assert killed.checkpoint.sha256 != undisturbed.checkpoint.sha256, "the cards differ: name, parents, seconds"
+    ours, theirs = (load_checkpoint(bench.store.get(each.checkpoint))[0].state_dict() for each in (killed, undisturbed))
+    for name, tensor in ours.items():
+        assert torch.equal(tensor, theirs[name]), name
+
+
+async def test_a_crew_of_two_trains_and_leaves_together(bench: Bench) -> None:
+    await bench.publish(walk(120))
+    with bench.trainer(processes="2", replay_ratio="20") as trainer:
+        head = await bench.head()
+        assert head.card["training_steps"] > 0
+        helper = next(child for child in psutil.Process(trainer.running.pid).children() if child.is_running())
+        assert "world_model_trainer.following" in helper.cmdline()
+        trainer.send(signal.SIGTERM)
+        assert trainer.wait() == 0
+    assert not helper.is_running()
 
 
 async def test_unusable_views_are_left_out(bench: Bench) -> None:
@@ -228,11 +306,15 @@ async def test_redis_killed_and_back(own_redis_server: RedisServer, tmp_path: Pa
         ({"commit_seconds": "soon"}, "error: setting PTZ_COMMIT_SECONDS: "),
         ({"model_store": "/dev/null/store"}, "error: "),
         ({"redis_url": "http://nowhere"}, "error: PTZ_REDIS_URL "),
+        ({"replay": "/dev/null/replay"}, "error: replay /dev/null/replay/wm_00_00/views: "),
+        ({"processes": "4", "micro_batches": "8"}, "error: PTZ_MICRO_BATCHES × PTZ_PROCESSES: "),
+        ({"replay_bytes": "1048576"}, "error: replay: room for "),
         ({"admin_port": "70000"}, "error: setting PTZ_ADMIN_PORT: "),
     ],
 )
 def test_bad_settings_end_with_one_line(tmp_path: Path, settings: dict[str, str], line: str) -> None:
     defaults = {"redis_url": "unix:///nowhere", "model_store": str(tmp_path / "store"), "admin_port": "0"}
+    defaults["replay"] = str(tmp_path / "replay")
     with Process(tmp_path, "-m", "world_model_trainer", **{**defaults, **settings}) as trainer:
         assert trainer.wait() == 2
         said = [each for each in trainer.log.splitlines() if not each.startswith("{")]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import tempfile
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
@@ -21,16 +22,18 @@ CONFIG = WorldModelConfig(image_size=SIZE, widths=(8, 16, 32), embedding_size=32
 
 
 @functools.cache
-def replay_of(count: int, seed: int) -> tuple[Replay, np.ndarray]:
-    replay = Replay(count, SIZE)
-    linked = [replay.add(view, picture(view.pose)) is not None for view in walk(count, seed=seed)]
-    return replay, np.flatnonzero(linked)
+def replay_of(count: int, seed: int) -> Replay:
+    with tempfile.TemporaryDirectory() as directory:
+        replay = Replay(Path(directory) / "views", SIZE, views=4096)
+    for view in walk(count, seed=seed):
+        replay.add(view, picture(view.pose))
+    return replay
 
 
 def train(steps: int, seed: int = 0) -> Trainer:
     generator = seed_everything(seed)
     trainer = Trainer(WorldModel(CONFIG), TrainingConfig(batch=32), device=torch.device("cpu"))
-    replay, _ = replay_of(2000, seed=1)
+    replay = replay_of(2000, seed=1)
     for _ in range(steps):
         batch = replay.sample(32, 4, generator)
         assert batch is not None
@@ -39,8 +42,8 @@ def train(steps: int, seed: int = 0) -> Trainer:
 
 
 def fresh_errors(trainer: Trainer) -> FreshErrors:
-    replay, ends = replay_of(200, seed=99)
-    return trainer.measure(replay.trajectories(ends, 1))
+    replay = replay_of(200, seed=99)
+    return trainer.measure(replay.trajectories(replay.ends(1), 1))
 
 
 def ratio(errors: FreshErrors) -> float:
@@ -54,9 +57,9 @@ def test_it_beats_copy_last_on_fresh_views_and_does_not_collapse() -> None:
     trainer = train(200)
     errors = fresh_errors(trainer)
     assert ratio(errors) < 0.75
-    replay, ends = replay_of(200, seed=99)
+    replay = replay_of(200, seed=99)
     with torch.no_grad():
-        embedding = trainer.model.encode(replay.trajectories(ends, 1).images[:, 1]).embedding
+        embedding = trainer.model.encode(replay.trajectories(replay.ends(1), 1).images[:, 1]).embedding
     assert float(embedding.std(dim=0).mean()) > 0.2, "embeddings have not collapsed"
     values = torch.linalg.svdvals((embedding - embedding.mean(dim=0)).double())
     shares = values.square() / values.square().sum()
@@ -69,7 +72,7 @@ def test_without_the_spread_terms_it_collapses() -> None:
     generator = seed_everything(0)
     objective = build_objective(CONFIG, ObjectiveConfig(name="vicreg", weights={"variance": 0.0, "covariance": 0.0}))
     trainer = Trainer(WorldModel(CONFIG), TrainingConfig(batch=32), device=torch.device("cpu"), objective=objective)
-    replay, _ = replay_of(2000, seed=1)
+    replay = replay_of(2000, seed=1)
     for _ in range(120):
         batch = replay.sample(32, 4, generator)
         assert batch is not None
