@@ -25,6 +25,7 @@ from world_model_trainer.evaluation import DayAndNight, Place, Views, Walks
 from world_model_trainer.evaluation.loops import TURN_STEPS, turn
 from world_model_trainer.evaluation.nuisance import Overlay
 from world_model_trainer.evaluation.pose_probe import MLP_STEPS
+from world_model_trainer.evaluation.relative_pose import STEPS as HEAD_STEPS
 from world_model_trainer.evaluation.relative_pose import Pairs
 
 GENERATED = "generated"
@@ -47,7 +48,7 @@ class Sizes:
     circles: int = 64
     nights: int = 1000
     pairs: int = 1500
-    head_steps: int = 3000
+    head_steps: int = HEAD_STEPS
     mlp_steps: int = MLP_STEPS
 
     def quick(self) -> Sizes:

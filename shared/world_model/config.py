@@ -14,6 +14,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
     "small": {
         "image_size": 96,
         "widths": (32, 64, 128, 256),
+        "summary_hidden": 384,
         "embedding_size": 256,
         "hidden_size": 512,
         "blocks": 4,
@@ -46,6 +47,9 @@ class WorldModelConfig(BaseModel):
         default=False, description="log zoom as a fourth input channel; what probes find of zoom is then no finding"
     )
     widths: tuple[int, ...] = Field(default=(16, 32, 64, 128), min_length=2, max_length=6, description="conv: a stage")
+    summary_hidden: int = Field(
+        default=192, ge=0, le=4096, description="conv: width of the layer between map and embedding; 0: none"
+    )
     patch_size: int = Field(default=14, ge=2, le=64, description="vit: side of a patch, pixels")
     encoder_width: int = Field(default=192, ge=16, le=2048, description="vit: numbers per token")
     encoder_depth: int = Field(default=12, ge=1, le=48, description="vit: blocks")

@@ -13,6 +13,8 @@ from shared.world_model.config import WorldModelConfig
 CONTRAST_FLOOR = 0.02
 """Of full scale: contrast below this is not stretched."""
 _TOP_ZOOM = 32.0
+_MOST_TOKENS_A_SIDE = 16
+"""The spatial map is that of the first stage with so few: fine enough to show a small turn, few enough to compare."""
 
 
 @dataclass(frozen=True)
@@ -47,23 +49,35 @@ def add_zoom_plane(images: Tensor, pose: Tensor) -> Tensor:
 
 
 class ConvEncoder(nn.Module):
-    """A strided convolution per stage (GroupNorm, SiLU), then one linear layer over the whole map.
+    """A strided convolution per stage (GroupNorm, SiLU), then a small MLP over the whole last map.
 
-    The map is flattened, not averaged: where things are in the view is what a camera's geometry is about.
+    That map is flattened, not averaged: where things are in the view is what a camera's geometry is about. The hidden
+    layer is what makes an angle linear in the embedding. Tokens are the map of an earlier, finer stage.
     """
 
     def __init__(self, config: WorldModelConfig) -> None:
         super().__init__()
-        stages: list[nn.Module] = []
+        stages: list[nn.Sequential] = []
         channels, side = config.channels, config.image_size
+        self.token_stage = 0
         for width in config.widths:
-            stages += [nn.Conv2d(channels, width, 3, stride=2, padding=1), nn.GroupNorm(8, width), nn.SiLU()]
+            convolution = nn.Conv2d(channels, width, 3, stride=2, padding=1)
+            stages.append(nn.Sequential(convolution, nn.GroupNorm(8, width), nn.SiLU()))
             channels, side = width, (side + 1) // 2
-        self.stages = nn.Sequential(*stages)
-        self.tokens, self.token_width = side * side, channels
-        self.summary = nn.Linear(channels * side * side, config.embedding_size)
+            if not self.token_stage and (side <= _MOST_TOKENS_A_SIDE or len(stages) == len(config.widths)):
+                self.token_stage, self.tokens, self.token_width = len(stages), side * side, width
+        self.stages = nn.ModuleList(stages)
+        self.summary: nn.Module = nn.Linear(channels * side * side, config.embedding_size)
+        if hidden := config.summary_hidden:
+            self.summary = nn.Sequential(
+                nn.Linear(channels * side * side, hidden), nn.SiLU(), nn.Linear(hidden, config.embedding_size)
+            )
 
     def forward(self, pixels: Tensor) -> Encoding:
         """Encode ``pixels [B, C, S, S]``: pictures of normalised light, with the plane of zoom if it is in use."""
-        feature_map = self.stages(pixels)
-        return Encoding(feature_map.flatten(2).transpose(1, 2), self.summary(feature_map.flatten(1)))
+        feature_map = tokens = pixels
+        for number, stage in enumerate(self.stages, start=1):
+            feature_map = stage(feature_map)
+            if number == self.token_stage:
+                tokens = feature_map
+        return Encoding(tokens.flatten(2).transpose(1, 2), self.summary(feature_map.flatten(1)))

@@ -14,7 +14,7 @@ from world_model_trainer.evaluation import angles, loops, open_loop, retrieval, 
 from world_model_trainer.evaluation.lookup import PoseLookup
 from world_model_trainer.evaluation.nuisance import camera_identity, make_overlay
 from world_model_trainer.evaluation.pose_probe import fit_ridge, r2
-from world_model_trainer.evaluation.relative_pose import EncodedPairs, correlation_volume, relative_pose
+from world_model_trainer.evaluation.relative_pose import EncodedPairs, relative_pose
 
 poses = st.tuples(st.floats(-180.0, 179.9), st.floats(-30.0, 60.0), st.floats(1.0, 3.0))
 
@@ -178,10 +178,3 @@ def test_relative_pose_is_read_from_what_corresponds_and_from_nothing_else() -> 
     assert min(found.values()) > 0.8, "in fields that nobody has seen"
     found = relative_pose(_shifted(300, 0, related=False), _shifted(200, 1, related=False), 0, steps=30)
     assert max(found.values()) < 0.1
-
-
-def test_correlation_volume_is_the_cosine_of_every_pair() -> None:
-    one, other = torch.randn(2, 9, 5), torch.randn(2, 9, 5)
-    volume = correlation_volume(one, 3.0 * other)
-    expected = torch.nn.functional.cosine_similarity(one[1, 4], other[1, 7], dim=0)
-    assert volume[1, 4, 7].item() == pytest.approx(expected.item(), abs=1e-6)

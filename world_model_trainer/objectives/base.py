@@ -55,9 +55,10 @@ class Rollout:
     """What a world model made of trajectories.
 
     ``encoded [B, T+1, D]``: every view's embedding. ``predicted [B, T, D]``: open loop from the first view on.
-    ``log_surprise [B, T]``: the logarithm of the surprise that was expected of each move. Where the world model has
-    them: ``guesses [B, T, K, D]`` of an ensemble, ``pairs [B, T+1, T+1, D]``: every view from every other, ``maps``:
-    foreseen spatial maps, ``magnitudes [B, T]``: measured gradients, NaN where not measured. ``extra``: what an
+    ``log_surprise [B, T]``: the logarithm of the surprise that was expected of each move. ``tokens [B, T+1, N, C]``:
+    every view's spatial map. Where the world model has them: ``guesses [B, T, K, D]`` of an ensemble, ``pairs [B, T+1,
+    T+1, D]``: every view from every other, ``maps``: foreseen spatial maps, ``magnitudes [B, T]``: measured gradients,
+    NaN where not measured. ``extra``: what an
     objective adds for itself.
     """
 
@@ -67,6 +68,7 @@ class Rollout:
     actions: Tensor
     poses: Tensor | None = None
     cameras: Tensor | None = None
+    tokens: Tensor | None = None
     guesses: Tensor | None = None
     pairs: Tensor | None = None
     maps: Maps | None = None
@@ -89,6 +91,9 @@ class ObjectiveConfig(BaseModel):
     momentum: tuple[float, float] = Field(default=(0.996, 1.0), description="ema: at the first and at the last step")
     momentum_steps: int = Field(default=10_000, ge=1, description="ema: steps until the last momentum")
     masking: bool = Field(default=False, description="ema: also predict masked blocks of each view from the rest")
+    pose_harmonics: tuple[int, int, int] = Field(
+        default=(4, 2, 2), description="pose: harmonics of pan, tilt and log zoom that are read besides the pose"
+    )
     pose_hidden: int = Field(default=0, ge=0, le=4096, description="pose: width of a hidden layer; 0: linear")
     belief_size: int = Field(default=128, ge=1, le=4096, description="rssm: the recurrent state")
     stochastic_size: int = Field(default=32, ge=1, le=4096, description="rssm: the Gaussian state")
@@ -166,6 +171,7 @@ def predict_views(model: WorldModel, batch: Trajectories, encoding: Encoding) ->
         actions=batch.actions,
         poses=batch.poses,
         cameras=batch.cameras,
+        tokens=encoding.tokens,
         guesses=torch.stack(guesses, dim=1).float() if guesses else None,
         pairs=pairs,
         maps=maps,

@@ -10,6 +10,7 @@ from shared.world_model import WorldModel, WorldModelConfig
 from world_model_trainer.objectives.base import Objective, ObjectiveConfig, Rollout, Trajectories
 from world_model_trainer.objectives.ema import Ema
 from world_model_trainer.objectives.inverse_dynamics import InverseDynamics
+from world_model_trainer.objectives.motion import Motion
 from world_model_trainer.objectives.pose import PoseReading
 from world_model_trainer.objectives.prediction import squared_errors, surprise_term, tokens_term
 from world_model_trainer.objectives.prediction_alone import PredictionAlone
@@ -28,7 +29,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "prediction": PredictionAlone,
     "random": RandomEncoder,
 }
-ADD_ONS: dict[str, type[Objective]] = {"idm": InverseDynamics, "pose": PoseReading}
+ADD_ONS: dict[str, type[Objective]] = {"idm": InverseDynamics, "pose": PoseReading, "motion": Motion}
 
 
 class Combined(Objective):
