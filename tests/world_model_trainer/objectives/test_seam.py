@@ -69,7 +69,7 @@ def test_variance_over_time_is_a_term_once_it_has_a_weight() -> None:
     [
         ("vicrag", {}, "no objective 'vicrag': there are vicreg, sigreg, ema"),
         ("idm", {}, "no objective 'idm'"),
-        ("vicreg+pos", {}, r"add-ons are idm, pose, each at most once"),
+        ("vicreg+pos", {}, r"add-ons are idm, pose, motion, each at most once"),
         ("vicreg+idm+idm", {}, "each at most once"),
         ("sigreg", {"variance": 1.0}, "sigreg has no term 'variance': it has prediction, sigreg, surprise, tokens"),
         ("ema", {}, "objective ema needs a world model with normal_embedding = True"),
