@@ -29,7 +29,8 @@ _PRESETS: dict[str, dict[str, Any]] = {
         "pairs": True,
     },
 }
-_TINY_WIDE, _TINY_NARROW = 80, (16, 32, 64, 88)
+_TINY_SMALL = 64
+_TINY_LARGE: dict[str, Any] = {"widths": (16, 32, 64, 88), "summary_hidden": 128}
 """Of larger views the summary reads more places; with fewer channels ``tiny`` stays below 1.5 M parameters."""
 
 
@@ -84,8 +85,8 @@ class WorldModelConfig(BaseModel):
         if name not in _PRESETS:
             raise ValueError(f"no preset {name!r}: there are {', '.join(_PRESETS)}")
         fields = {"preset": name, **_PRESETS[name], **changes}
-        if name == "tiny" and fields.get("image_size", 0) > _TINY_WIDE:
-            fields.setdefault("widths", _TINY_NARROW)
+        if name == "tiny" and fields.get("image_size", 0) > _TINY_SMALL:
+            fields = {**_TINY_LARGE, **fields}
         try:
             return cls.model_validate(fields)
         except ValidationError as error:

@@ -25,7 +25,7 @@ from shared.world_model import (
 )
 from shared.world_model.device import parameter_count
 
-SMALL = WorldModelConfig(image_size=32, widths=(8, 16), embedding_size=16, hidden_size=32, blocks=1)
+SMALL = WorldModelConfig(image_size=32, widths=(8, 16), summary_hidden=0, embedding_size=16, hidden_size=32, blocks=1)
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_shapes(model: WorldModel) -> None:
     images = torch.randint(0, 256, (5, 3, 32, 32), dtype=torch.uint8)
     encoding = model.encode(images)
     assert encoding.embedding.shape == (5, 16)
-    assert encoding.tokens.shape == (5, 64, 16)
+    assert encoding.tokens.shape == (5, 256, 8), "the finest map of at most 16 × 16 places"
     poses, actions = torch.rand(5, 4, 3) + 1.0, torch.rand(5, 3, 3)
     prediction = model.predict(encoding.embedding, poses[:, 0], actions[:, 0], poses[:, 1])
     assert prediction.embedding.shape == (5, 16)
