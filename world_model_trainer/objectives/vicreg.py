@@ -26,7 +26,7 @@ class Vicreg(Objective):
     Prediction counts more than VICReg's 1: with few views the spread terms alone reward learning them by heart.
     """
 
-    WEIGHTS: ClassVar = {"prediction": 4.0, "variance": 4.0, "covariance": 0.04, "variance_over_time": 0.0}
+    WEIGHTS: ClassVar = {"prediction": 8.0, "variance": 4.0, "covariance": 0.15, "variance_over_time": 0.0}
 
     def forward(self, rollout: Rollout) -> dict[str, Tensor]:
         """Return the weighted terms by name; variance over time only if it counts."""
