@@ -34,9 +34,9 @@ def test_the_default_is_what_was_measured() -> None:
     }
     assert objective.config.name == DEFAULT_OBJECTIVE == "vicreg+idm+pose"
     assert weights == {
-        "prediction": 4.0,
+        "prediction": 8.0,
         "variance": 4.0,
-        "covariance": 0.04,
+        "covariance": 0.15,
         "variance_over_time": 0.0,
         "inverse_dynamics": 0.5,
         "pose": 4.0,
