@@ -151,7 +151,7 @@ class PtzjepaStep:
     def micro_step(self, images: Tensor, positions: Tensor) -> Losses:
         """Learn from ``images [4, 3, 224, 224]``, floats in [0, 1], seen at ``positions [4, 3]``, all pairs of them."""
         context, target = _pairs(len(images))
-        pixels = (images - images.new_tensor(_LIGHT[0])[:, None, None]) / images.new_tensor(_LIGHT[1])[:, None, None]
+        pixels = normalise(images)
         here, there = positions[context], positions[target]
         if self.thrift.once:
             losses = self._thrifty(pixels, context, target, here, there)
@@ -211,6 +211,12 @@ class PtzjepaStep:
         momentum = _MOMENTA[0] + (_MOMENTA[1] - _MOMENTA[0]) * self.done / (EPOCHS * self._per_epoch)
         for slow, fast in zip(self.target.parameters(), self.encoder.parameters(), strict=True):
             slow.mul_(momentum).add_((1.0 - momentum) * fast)
+
+
+def normalise(images: Tensor) -> Tensor:
+    """Return ``images [B, 3, S, S]``, floats in [0, 1], as the encoders read them."""
+    mean, deviation = (images.new_tensor(each)[:, None, None] for each in _LIGHT)
+    return (images - mean) / deviation
 
 
 def count(module: nn.Module) -> int:
