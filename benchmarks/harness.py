@@ -137,9 +137,18 @@ class Measured:
     facts: dict[str, Any]
 
 
-def main(name: str, measure: Callable[[], list[Row] | Measured], arguments: Sequence[str] | None = None) -> int:
-    """Run one benchmark from the command line. A missed target is reported; it is no failure: machines differ."""
-    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}")
+def main(
+    name: str,
+    measure: Callable[[], list[Row] | Measured],
+    arguments: Sequence[str] | None = None,
+    *,
+    parents: Sequence[argparse.ArgumentParser] = (),
+) -> int:
+    """Run one benchmark from the command line. A missed target is reported; it is no failure: machines differ.
+
+    ``parents`` hold options of its own, which it has read already.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", parents=list(parents))
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the numbers to FILE")
     options = parser.parse_args(arguments)
     try:

@@ -88,6 +88,7 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(
             [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}],
             lr=config.learning_rate,
+            fused=True,
         )
         self._team = team or Alone()
         self.steps = 0

@@ -12,7 +12,7 @@ from shared.world_model.config import WorldModelConfig
 from shared.world_model.encoder import ConvEncoder, Encoding, add_zoom_plane, as_floats, normalise_light
 from shared.world_model.external import ExternalEncoder
 from shared.world_model.gradients import gradient_magnitudes
-from shared.world_model.predictor import Foreseen, Predictor, TokenPredictor
+from shared.world_model.predictor import Foreseen, Predictor, TokenPredictor, copied_tokens
 from shared.world_model.surprise import JUDGES
 from shared.world_model.transformer import VisionTransformer
 
@@ -119,17 +119,20 @@ class WorldModel(nn.Module):
 
         ``encoding`` of ``[B, V, N, C]`` and ``[B, V, D]``, ``poses [B, V, 3]``, ``places [K]`` as the predictor's.
         """
-        trajectories, views = poses.shape[:2]
+        views = poses.shape[1]
+        every = torch.arange(views, device=poses.device)
+        others = torch.stack([every[every != view] for view in range(views)])
         start = poses.flatten(0, 1)
-        ends = poses.repeat_interleave(views, dim=0)
+        ends = poses[:, others].flatten(0, 1)
         action = ends - start.unsqueeze(1)
         action = torch.cat([(action[..., :1] + 180.0) % 360.0 - 180.0, action[..., 1:]], dim=-1)
         tokens, embedding = encoding.tokens.flatten(0, 1), encoding.embedding.flatten(0, 1)
         foreseen = self._foresee(embedding, start, action, ends, tokens, places)
+
         maps = foreseen.tokens
         return Pairs(
-            foreseen.embedding.reshape(trajectories, views, views, -1),
-            None if maps is None else maps.reshape(trajectories, views, *maps.shape[1:]),
+            _with_itself(foreseen.embedding, embedding.unsqueeze(1), others),
+            None if maps is None or places is None else _with_itself(maps, copied_tokens(tokens, places), others),
         )
 
     def rollout(self, embedding: Tensor, poses: Tensor, actions: Tensor) -> Tensor:
@@ -182,6 +185,20 @@ class WorldModel(nn.Module):
     ) -> Foreseen:
         foreseen: Foreseen = self.predictor(embedding, pose, action, next_pose, tokens, places)
         return foreseen
+
+
+def _with_itself(foreseen: Tensor, itself: Tensor, others: Tensor) -> Tensor:
+    """Return ``[B, V, V, …]`` of views foreseen from ``others [V, V − 1]``, ``[B·V, V − 1, …]``, and from themselves.
+
+    The latter is no work for the predictor: no move, no change. ``itself [B·V, 1, …]``.
+    """
+    views = len(others)
+    pairs = itself.to(foreseen.dtype).expand(-1, views, *itself.shape[2:]).reshape(-1, views, views, *itself.shape[2:])
+    pairs = pairs.clone()
+    pairs[:, torch.arange(views, device=others.device).unsqueeze(1), others] = foreseen.reshape(
+        -1, views, views - 1, *foreseen.shape[2:]
+    )
+    return pairs
 
 
 def _encoder(config: WorldModelConfig, external: nn.Module | None) -> ConvEncoder | VisionTransformer | ExternalEncoder:

@@ -141,19 +141,19 @@ class TokenPredictor(nn.Module):
         pose = pose.unsqueeze(1).expand_as(next_pose)
         condition = self.condition(_move_features(pose, action, next_pose, self._harmonics))
         moves = condition.shape[1]
-        queries = condition
+        parts = [memory, condition]
         if places is not None:
-            asked = condition.unsqueeze(2) + self.positions[places]
-            queries = torch.cat([condition, asked.flatten(1, 2)], dim=1)
-        for block in self.blocks:
-            memory, queries = block(memory, queries)
+            parts.append((condition.unsqueeze(2) + self.positions[places]).flatten(1, 2))
+        states, remembered = torch.cat(parts, dim=1), memory.shape[1]
+        for number, block in enumerate(self.blocks, start=1):
+            states = block(states, remembered, last=number == len(self.blocks))
         start = embedding.unsqueeze(1).expand(-1, moves, -1)
-        foreseen = _foreseen(start, queries[:, :moves], condition, move_size(pose, next_pose), self.change)
+        foreseen = _foreseen(start, states[:, :moves], condition, move_size(pose, next_pose), self.change)
         if tokens is None or places is None:
             return foreseen
-        change = self.token_change(F.layer_norm(queries[:, moves:], queries.shape[-1:]))
+        change = self.token_change(F.layer_norm(states[:, moves:], states.shape[-1:]))
         change = change.reshape(*condition.shape[:2], len(places), -1)
-        return foreseen._replace(tokens=_copied(tokens, places) + foreseen.size[..., None, None] * change)
+        return foreseen._replace(tokens=copied_tokens(tokens, places) + foreseen.size[..., None, None] * change)
 
 
 def normal_tokens(tokens: Tensor) -> Tensor:
@@ -161,8 +161,11 @@ def normal_tokens(tokens: Tensor) -> Tensor:
     return F.layer_norm(tokens.float(), tokens.shape[-1:])
 
 
-def _copied(tokens: Tensor, places: Tensor) -> Tensor:
-    # Without gradient: else the error would teach the encoder to make neighbouring views' maps alike.
+def copied_tokens(tokens: Tensor, places: Tensor) -> Tensor:
+    """Return what no move foresees of ``tokens [B, N, C]`` at ``places [K]``: the same, ``[B, 1, K, C]``.
+
+    Without gradient: else the error would teach the encoder to make neighbouring views' maps alike.
+    """
     return normal_tokens(tokens[:, places]).detach().unsqueeze(1)
 
 

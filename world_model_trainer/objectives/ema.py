@@ -125,7 +125,7 @@ class MaskedTokens(nn.Module):
         asked = (self.unknown + self.positions[target]).expand(len(tokens), -1, -1)
         states = torch.cat([known, asked], dim=1)
         for block in self.blocks:
-            states, _ = block(states)
+            states = block(states)
         out: Tensor = self.exit(states[:, known.shape[1] :])
         return out
 

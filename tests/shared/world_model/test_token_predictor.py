@@ -7,7 +7,7 @@ import torch
 
 from shared.world_model import Encoding, WorldModel
 from shared.world_model.predictor import normal_tokens
-from shared.world_model.transformer import VisionTransformer, grid_positions
+from shared.world_model.transformer import Block, VisionTransformer, attend, grid_positions
 from tests.shared.world_model.networks import tokens_config
 
 
@@ -125,3 +125,26 @@ def test_the_encoder_knows_where_its_patches_are() -> None:
     encoder = VisionTransformer(tokens_config())
     flat = encoder(torch.ones(1, 3, 32, 32)).tokens[0]
     assert float((torch.cdist(flat, flat) + torch.eye(16) * 9.0).min()) > 1e-3, "equal patches, different tokens"
+
+
+@torch.no_grad()
+def test_queries_change_nothing_but_themselves() -> None:
+    torch.manual_seed(0)
+    block, states = Block(24, 3), torch.randn(2, 7, 24)
+    whole = block(states, 4)
+    torch.testing.assert_close(whole[:, :4], block(states[:, :4]))
+    torch.testing.assert_close(whole[:, 5:6], block(states[:, [0, 1, 2, 3, 5]], 4)[:, 4:])
+    torch.testing.assert_close(whole[:, 4:], block(states, 4, last=True))
+
+
+def test_attention_is_the_same_in_either_precision() -> None:
+    torch.manual_seed(0)
+    parts = [torch.randn(2, 3, count, 16, requires_grad=True) for count in (9, 5, 5)]
+    halves = [part.detach().bfloat16().requires_grad_() for part in parts]
+    whole, half = attend(*parts), attend(*halves)
+    torch.testing.assert_close(half.float(), whole, atol=0.03, rtol=0.03)
+    weights = torch.randn_like(whole)
+    (whole * weights).sum().backward()
+    (half * weights.bfloat16()).sum().backward()
+    for part, rounded in zip(parts, halves, strict=True):
+        torch.testing.assert_close(rounded.grad.float(), part.grad, atol=0.1, rtol=0.1)
