@@ -31,7 +31,7 @@ demo: $(VENV)/.laptop ## run the whole loop on a simulated camera, e.g. ARGS="--
 
 .PHONY: test
 test: $(VENV)/.dev $(THIRD_PARTY) ## run all tests, e.g. ARGS="tests/shared -x"
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 .PHONY: soak
 soak: $(VENV)/.dev ## make 2,000 moves on emulated cameras with 5 % faults and check every view

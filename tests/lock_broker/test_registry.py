@@ -192,8 +192,8 @@ def loop_runner() -> Iterator[asyncio.Runner]:
         yield runner
 
 
-def test_any_history_of_a_model_keeps_the_promises(redis_server: RedisServer, loop_runner: asyncio.Runner) -> None:
-    clients = RedisClients.from_settings(ServiceSettings(redis_url=redis_server.url))
+def test_any_history_of_a_model_keeps_the_promises(own_redis_server: RedisServer, loop_runner: asyncio.Runner) -> None:
+    clients = RedisClients.from_settings(ServiceSettings(redis_url=own_redis_server.url))
     history = 2
 
     class Machine(RuleBasedStateMachine):
