@@ -161,7 +161,7 @@ def test_a_state_that_is_no_state_says_so(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="safetensors"):
             file.read()
     tensors, card = read_card(data)
-    tensors.pop("model.encoder.summary.weight")
+    tensors.pop("model.encoder.stages.0.0.weight")
     with pytest.raises(ValueError, match="does not fit"):
         restore(tensors, card, device=CPU)
     with pytest.raises(UserError, match="training state"):

@@ -15,8 +15,10 @@ from torch.nn import functional as F
 from shared.world_model import WorldModelConfig
 from world_model_trainer.objectives.base import Objective, ObjectiveConfig, Rollout
 
-_LEAST_VARIANCE = 0.01
-"""Below this a target counts as constant: a camera that stands still has little to teach."""
+_TILT_SCALE, _ZOOM_SCALE = 26.0, 0.5
+"""Degrees of tilt, and log zoom: about their deviations over what cameras reach."""
+_ROOT = math.sqrt(2.0)
+"""Makes a sine's deviation one."""
 _ZOOM_SPAN = math.log(3.0)
 
 
@@ -37,24 +39,23 @@ class PoseReading(Objective):
             self.head = nn.Sequential(nn.Linear(size, hidden), nn.SiLU(), nn.Linear(hidden, targets))
 
     def forward(self, rollout: Rollout) -> dict[str, Tensor]:
-        """Return the weighted share of ``pose_targets``' variance over the batch that is not read, mean over them."""
+        """Return the weighted mean squared error over ``pose_targets``."""
         if rollout.poses is None:
             raise ValueError("the pose term needs the poses of the views")
-        targets = pose_targets(rollout.poses, self.harmonics)
-        errors = F.mse_loss(self.head(rollout.encoded), targets, reduction="none")
-        return self.weigh(pose=(errors / targets.var(dim=(0, 1)).clamp_min(_LEAST_VARIANCE)).mean())
+        read = self.head(rollout.encoded)
+        return self.weigh(pose=F.mse_loss(read, pose_targets(rollout.poses, self.harmonics)))
 
 
 def pose_targets(pose: Tensor, harmonics: tuple[int, int, int]) -> Tensor:
-    """Map ``pose [..., 3]`` to sin pan, cos pan, tilt (radians), log zoom, then harmonics of all three.
+    """Map ``pose [..., 3]`` to sin pan, cos pan, tilt, log zoom, then harmonics, of about deviation one.
 
     ``[..., 2·pan + 2 + 2·tilt + zoom]``, of twice the tilt, and for log zoom cosines of half a turn per factor of 3.
     Pan's first harmonic is among the first four already.
     """
     pan, tilt = torch.deg2rad(pose[..., :1]), torch.deg2rad(pose[..., 1:2])
     log_zoom = torch.log(pose[..., 2:].clamp_min(1.0))
-    angles = [order * pan for order in range(2, harmonics[0] + 1)]
+    angles = [order * pan for order in range(1, harmonics[0] + 1)]
     angles += [2.0 * order * tilt for order in range(1, harmonics[1] + 1)]
-    waves = [part(angle) for angle in angles for part in (torch.sin, torch.cos)]
-    waves += [torch.cos(math.pi * order * log_zoom / _ZOOM_SPAN) for order in range(2, harmonics[2] + 2)]
-    return torch.cat([torch.sin(pan), torch.cos(pan), tilt, log_zoom, *waves], dim=-1)
+    waves = [_ROOT * part(angle) for angle in angles for part in (torch.sin, torch.cos)]
+    waves += [_ROOT * torch.cos(math.pi * order * log_zoom / _ZOOM_SPAN) for order in range(2, harmonics[2] + 2)]
+    return torch.cat([*waves[:2], pose[..., 1:2] / _TILT_SCALE, log_zoom / _ZOOM_SCALE, *waves[2:]], dim=-1)

@@ -197,15 +197,14 @@ def test_the_pose_is_read_by_a_linear_head() -> None:
     encoded, poses = torch.randn(5, 2, 8), torch.rand(5, 2, 3) * torch.tensor([360.0, 60.0, 2.0]) + 1.0
     guess = encoded.double().numpy() @ head.head.weight.detach().double().numpy().T + head.head.bias.detach().numpy()
     pan, tilt, zoom = np.moveaxis(poses.double().numpy(), -1, 0)
-    pan, tilt, zoom = np.radians(pan), np.radians(tilt), np.log(zoom)
-    parts = [np.sin(pan), np.cos(pan), tilt, zoom]
-    parts += [part(order * pan) for order in (2, 3, 4) for part in (np.sin, np.cos)]
-    parts += [part(2.0 * order * tilt) for order in (1, 2) for part in (np.sin, np.cos)]
-    parts += [np.cos(np.pi * order * zoom / np.log(3.0)) for order in (2, 3)]
-    target = np.stack(parts, axis=-1)
-    unread = ((guess - target) ** 2).mean(axis=(0, 1)) / target.var(axis=(0, 1), ddof=1)
+    root, waves = np.sqrt(2.0), []
+    waves += [root * part(order * np.radians(pan)) for order in (2, 3, 4) for part in (np.sin, np.cos)]
+    waves += [root * part(2.0 * order * np.radians(tilt)) for order in (1, 2) for part in (np.sin, np.cos)]
+    waves += [root * np.cos(np.pi * order * np.log(zoom) / np.log(3.0)) for order in (2, 3)]
+    first = [root * np.sin(np.radians(pan)), root * np.cos(np.radians(pan)), tilt / 26.0, np.log(zoom) / 0.5]
+    target = np.stack([*first, *waves], axis=-1)
     ours = head(rollout(encoded, poses=poses))["pose"].item()
-    assert ours == pytest.approx(4.0 * unread.mean(), rel=1e-5)
+    assert ours == pytest.approx(4.0 * ((guess - target) ** 2).mean(), rel=1e-5)
 
 
 def test_the_pose_term_needs_poses() -> None:
