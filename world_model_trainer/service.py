@@ -59,6 +59,7 @@ class WorldModelTrainer(Service[TrainerSettings]):
             micro_batches=settings.micro_batches,
             schedule_steps=settings.schedule_steps,
             floor=settings.learning_rate_floor,
+            learning_rate=settings.learning_rate,
         )
         if LEAST_PART * settings.micro_batches * settings.processes > self._config.batch:
             raise UserError(

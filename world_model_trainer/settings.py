@@ -29,6 +29,7 @@ class TrainerSettings(ServiceSettings):
         default=128.0, gt=0.0, description="views trained on per view that came in: idle rather than learn few by heart"
     )
     micro_batches: int = Field(default=1, ge=1, le=64, description="parts that a batch is computed in, to save memory")
+    learning_rate: float = Field(default=3e-3, gt=0.0, lt=1.0, description="of the optimiser, after the warm-up")
     schedule_steps: int = Field(
         default=20_000,
         ge=0,
