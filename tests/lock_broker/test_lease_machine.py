@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from lock_broker import keys, scripts
 from lock_broker.principals import Principal
@@ -23,6 +22,7 @@ from shared.settings import ServiceSettings
 from tests.conftest import RedisServer
 from tests.lock_broker.conftest import FakeClock
 from tests.lock_broker.lease_model import LeaseModel
+from tests.lock_broker.machines import run_machine
 
 NAMES = ("world-model/wm_00_00", "world-model/wm_00_01", "world-model/wm_00_02")
 WHO = Principal("anonymous", "worker")
@@ -235,17 +235,7 @@ def test_any_history_is_as_the_model_says(server: RedisServer, monkeypatch: pyte
                 runner.run(self.line.aclose())
 
     try:
-        run_state_machine_as_test(
-            Machine,
-            settings=settings(
-                max_examples=80,
-                stateful_step_count=40,
-                deadline=None,
-                derandomize=True,
-                database=None,
-                suppress_health_check=list(HealthCheck),
-            ),
-        )
+        run_machine(Machine, examples=80, steps=40)
     finally:
         runner.run(clients.commands.flushall())
         runner.run(clients.aclose())

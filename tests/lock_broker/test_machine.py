@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from lock_broker import keys
 from lock_broker.problems import Refused
@@ -20,6 +19,7 @@ from shared.redis_client import RedisClients
 from shared.settings import ServiceSettings
 from tests.conftest import RedisServer
 from tests.lock_broker.conftest import Broker
+from tests.lock_broker.machines import run_machine
 
 RESOURCES = ("world-model/wm_00_00", "world-model/wm_00_01", "camera/north")
 HOLDERS = ("a", "b", "c")
@@ -188,17 +188,7 @@ def test_any_history_keeps_the_promises(own_redis_server: RedisServer, loop_runn
             self.run(self.broker.aclose())
 
     try:
-        run_state_machine_as_test(
-            Machine,
-            settings=settings(
-                max_examples=50,
-                stateful_step_count=35,
-                deadline=None,
-                derandomize=True,
-                database=None,
-                suppress_health_check=list(HealthCheck),
-            ),
-        )
+        run_machine(Machine, examples=50, steps=35)
     finally:
         loop_runner.run(clients.commands.flushall())
         loop_runner.run(clients.aclose())

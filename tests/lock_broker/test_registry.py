@@ -10,7 +10,6 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -18,7 +17,6 @@ from hypothesis.stateful import (
     invariant,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
 
 from lock_broker.principals import Principal
@@ -29,6 +27,7 @@ from shared.redis_client import RedisClients
 from shared.settings import ServiceSettings
 from tests.conftest import RedisServer
 from tests.lock_broker.conftest import Broker
+from tests.lock_broker.machines import run_machine
 from tests.lock_broker.test_api import MODEL, RESOURCE, acquire, commit_body, problem
 
 BASE = f"/v1/models/{MODEL}"
@@ -374,17 +373,7 @@ def test_any_history_of_a_model_keeps_the_promises(own_redis_server: RedisServer
                 self.run(self.broker.aclose())
 
     try:
-        run_state_machine_as_test(
-            Machine,
-            settings=settings(
-                max_examples=40,
-                stateful_step_count=40,
-                deadline=None,
-                derandomize=True,
-                database=None,
-                suppress_health_check=list(HealthCheck),
-            ),
-        )
+        run_machine(Machine, examples=40, steps=40)
     finally:
         loop_runner.run(clients.commands.flushall())
         loop_runner.run(clients.aclose())
