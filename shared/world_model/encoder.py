@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from shared.world_model.config import WorldModelConfig
 
@@ -48,11 +49,32 @@ def add_zoom_plane(images: Tensor, pose: Tensor) -> Tensor:
     return torch.cat([images, plane], dim=1)
 
 
-class ConvEncoder(nn.Module):
-    """A strided convolution per stage (GroupNorm, SiLU), then a small MLP over the whole last map.
+class Summary(nn.Module):
+    """A linear layer, and beside it one with a hidden layer, which begins as nothing.
 
-    That map is flattened, not averaged: where things are in the view is what a camera's geometry is about. The hidden
-    layer is what makes an angle linear in the embedding. Tokens are the map of an earlier, finer stage.
+    The hidden layer makes angles linear in the embedding. Alone it would learn that later and predict worse until
+    then; so the line comes first.
+    """
+
+    def __init__(self, size: int, hidden: int, embedding_size: int) -> None:
+        super().__init__()
+        self.line = nn.Linear(size, embedding_size)
+        self.rise = nn.Linear(size, hidden)
+        self.fall = nn.Linear(hidden, embedding_size)
+        nn.init.zeros_(self.fall.weight)
+        nn.init.zeros_(self.fall.bias)
+
+    def forward(self, feature_map: Tensor) -> Tensor:
+        """Map ``[B, size]`` to ``[B, D]``."""
+        embedding: Tensor = self.line(feature_map) + self.fall(F.silu(self.rise(feature_map)))
+        return embedding
+
+
+class ConvEncoder(nn.Module):
+    """A strided convolution per stage (GroupNorm, SiLU), then a summary of the whole last map.
+
+    That map is flattened, not averaged: where things are in the view is what a camera's geometry is about. Tokens are
+    the map of an earlier, finer stage.
     """
 
     def __init__(self, config: WorldModelConfig) -> None:
@@ -68,10 +90,8 @@ class ConvEncoder(nn.Module):
                 self.token_stage, self.tokens, self.token_width = len(stages), side * side, width
         self.stages = nn.ModuleList(stages)
         self.summary: nn.Module = nn.Linear(channels * side * side, config.embedding_size)
-        if hidden := config.summary_hidden:
-            self.summary = nn.Sequential(
-                nn.Linear(channels * side * side, hidden), nn.SiLU(), nn.Linear(hidden, config.embedding_size)
-            )
+        if config.summary_hidden:
+            self.summary = Summary(channels * side * side, config.summary_hidden, config.embedding_size)
 
     def forward(self, pixels: Tensor) -> Encoding:
         """Encode ``pixels [B, C, S, S]``: pictures of normalised light, with the plane of zoom if it is in use."""
