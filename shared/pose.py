@@ -78,19 +78,8 @@ class PoseLimits(BaseModel):
         """Whether pan turns all the way round, so that it wraps instead of stopping."""
         return self.pan_max - self.pan_min >= 360.0
 
-    def reading(self, pan: float) -> float:
-        """Return the same direction as the camera reads it: a turn more or less, whichever is nearest to its reach.
-
-        A pose at 180° is kept as −180°, and on a camera that turns from 0° to 180° that is its upper limit.
-        """
-        return min((pan, pan + 360.0, pan - 360.0), key=lambda each: max(self.pan_min - each, each - self.pan_max, 0.0))
-
     def reach(self, pan: float, tilt: float, zoom: float) -> Pose:
         """Return the reachable pose nearest to the wanted one: pan wraps where the camera can, the rest clamps."""
-        return self.stop(self.reading(pan), tilt, zoom)
-
-    def stop(self, pan: float, tilt: float, zoom: float) -> Pose:
-        """Return where a move that would lead here ends: pan goes round where the camera can, else it stops."""
         if not self.full_circle:
             pan = min(max(pan, self.pan_min), self.pan_max)
         return Pose(

@@ -50,8 +50,7 @@ class Motion:
         """Begin to move to the reachable pose nearest to ``pose``; return that pose."""
         start = self._without_wobble(now)
         target = self.limits.reach(*pose.as_tuple())
-        pan = self.limits.reading(target.pan) - self.limits.reading(start.pan)
-        pan = wrap_pan(pan) if self.limits.full_circle else pan
+        pan = wrap_pan(target.pan - start.pan) if self.limits.full_circle else target.pan - start.pan
         self._move = _Move(start, pan, target, now)
         return target
 
@@ -77,14 +76,14 @@ class Motion:
             return pose
         left = 1.0 - since / self.speeds.settle
         swing = WOBBLE_DEGREES * left * math.sin(2.0 * math.pi * _WOBBLE_SWINGS * left)
-        return self.limits.stop(self.limits.reading(pose.pan) + swing, pose.tilt - swing, pose.zoom)
+        return self.limits.reach(pose.pan + swing, pose.tilt - swing, pose.zoom)
 
     def _without_wobble(self, now: float) -> Pose:
         move, elapsed = self._move, now - self._move.began
         if now >= self.arrival():
             return move.target
-        return self.limits.stop(
-            self.limits.reading(move.start.pan) + _towards(move.pan, self.speeds.pan * elapsed),
+        return self.limits.reach(
+            move.start.pan + _towards(move.pan, self.speeds.pan * elapsed),
             move.start.tilt + _towards(move.target.tilt - move.start.tilt, self.speeds.tilt * elapsed),
             move.start.zoom + _towards(move.target.zoom - move.start.zoom, self.speeds.zoom * elapsed),
         )

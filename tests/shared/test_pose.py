@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from shared.actions import Action
 from shared.pose import Pose, PoseLimits, wrap_pan
 
 ANGLES = st.floats(-1e6, 1e6)
@@ -125,18 +124,3 @@ def test_pan_stops_where_the_camera_does() -> None:
 def test_limits_must_be_ordered(wrong: dict[str, float]) -> None:
     with pytest.raises(ValidationError):
         PoseLimits(**wrong)
-
-
-def test_the_limit_at_half_a_turn_is_not_the_other_limit() -> None:
-    half = PoseLimits(pan_min=0.0, pan_max=180.0)
-    edge = Pose(pan=180.0, tilt=0.0)
-    assert edge.pan == -180.0
-    assert half.reach(*edge.as_tuple()) == edge
-    assert half.reach(-179.9, 0.0, 1.0) == edge, "a head that reads a little beyond its limit"
-    assert Action(name="back", pan=-20.0, tilt=0.0, zoom=0.0).apply(edge, half).pan == 160.0
-    assert Action(name="on", pan=20.0, tilt=0.0, zoom=0.0).apply(edge, half) == edge
-
-
-def test_a_move_stops_at_a_limit_and_never_goes_the_other_way_round() -> None:
-    nearly = PoseLimits(pan_min=-175.0, pan_max=175.0)
-    assert Action(name="on", pan=20.0, tilt=0.0, zoom=0.0).apply(Pose(pan=170.0, tilt=0.0), nearly).pan == 175.0

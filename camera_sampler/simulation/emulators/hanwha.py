@@ -90,8 +90,7 @@ class HanwhaEmulator(Emulator):
             return _error(request, 603)
         limits, pose = await self.camera.limits(), await self.camera.pose()
         if menu == "relative":
-            pan, tilt, zoom = (wanted.get(axis, 0.0) for axis in ("pan", "tilt", "zoom"))
-            moved = limits.stop(limits.reading(pose.pan) + pan, pose.tilt + tilt, pose.zoom + zoom)
+            moved = limits.reach(*(getattr(pose, axis) + wanted.get(axis, 0.0) for axis in ("pan", "tilt", "zoom")))
             await self.camera.move_to(moved)
             return _done(request)
         values = {"pan": pose.pan % 360.0, "tilt": pose.tilt, "zoom": pose.zoom} | wanted

@@ -259,7 +259,7 @@ class OnvifEmulator(Emulator):
 
     async def _relative_move(self, asked: ElementTree.Element) -> str:
         limits, pose = await self.camera.limits(), await self.camera.pose()
-        pan, tilt, zoom = limits.reading(pose.pan), pose.tilt, pose.zoom
+        pan, tilt, zoom = pose.as_tuple()
         values = _vector(asked, "Translation")
         if "PanTilt" in values:
             space, x, y = values["PanTilt"]
@@ -272,7 +272,7 @@ class OnvifEmulator(Emulator):
                 raise SoapFault("A space is not supported", "InvalidArgVal", "SpaceNotSupported")
         if "Zoom" in values and self.offers.zoom:
             zoom += values["Zoom"][1] * (limits.zoom_max - 1.0)
-        await self.camera.move_to(limits.stop(pan, tilt, zoom))
+        await self.camera.move_to(limits.reach(pan, tilt, zoom))
         return "<tptz:RelativeMoveResponse/>"
 
     async def _continuous_move(self, asked: ElementTree.Element) -> str:
@@ -283,8 +283,8 @@ class OnvifEmulator(Emulator):
         _, x, y = values.get("PanTilt", ("", 0.0, 0.0))
         _, z, _ = values.get("Zoom", ("", 0.0, 0.0))
         # Half a turn is as far as a move goes without coming back.
-        pan = limits.reading(pose.pan) + min(max(x * degrees, -179.0), 179.0)
-        await self.camera.move_to(limits.stop(pan, pose.tilt + y * degrees, pose.zoom + z * limits.zoom_max))
+        pan = pose.pan + min(max(x * degrees, -179.0), 179.0)
+        await self.camera.move_to(limits.reach(pan, pose.tilt + y * degrees, pose.zoom + z * limits.zoom_max))
         return "<tptz:ContinuousMoveResponse/>"
 
     async def _stop(self, _: ElementTree.Element) -> str:
