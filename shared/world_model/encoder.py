@@ -27,14 +27,18 @@ class Encoding:
 
 
 def normalise_light(images: Tensor) -> Tensor:
-    """Give every picture of ``[B, 3, S, S]`` zero mean and unit contrast by itself.
+    """Give every picture of ``[B, 3, S, S]``, uint8 or floats in [0, 1], zero mean and unit contrast by itself.
 
     A camera works from noon to dusk; without this, views of one place by another light look like another place. The
     floor keeps the noise of a night sky from becoming its picture.
     """
-    mean = images.mean(dim=(1, 2, 3), keepdim=True)
-    contrast = images.std(dim=(1, 2, 3), keepdim=True)
-    return (images - mean) / (contrast + CONTRAST_FLOOR)
+    full_scale = 255.0 if images.dtype == torch.uint8 else 1.0
+    pixels = images.flatten(1).float()
+    centred = pixels - pixels.mean(dim=1, keepdim=True)
+    # The norm is several times faster than torch's deviation, which took a seventh of a training step.
+    contrast = torch.linalg.vector_norm(centred, dim=1, keepdim=True) / math.sqrt(pixels.shape[1] - 1)
+    normal: Tensor = centred * (contrast + full_scale * CONTRAST_FLOOR).reciprocal()
+    return normal.view(images.shape)
 
 
 def as_floats(images: Tensor) -> Tensor:

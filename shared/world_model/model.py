@@ -76,10 +76,9 @@ class WorldModel(nn.Module):
 
         ``pose [B, 3]`` is needed, and looked at, only with ``zoom_channel``: ``ValueError`` if it is missing then.
         """
-        pixels = as_floats(images)
         if self.config.encoder == "external":
-            return pixels
-        pixels = normalise_light(pixels)
+            return as_floats(images)
+        pixels = normalise_light(images)
         if not self.config.zoom_channel:
             return pixels
         if pose is None:
