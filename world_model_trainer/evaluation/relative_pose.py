@@ -61,10 +61,7 @@ def relative_pose(fit: EncodedPairs, unseen: EncodedPairs, seed: int, *, steps: 
     """Train a head on ``fit``, judge it on ``unseen``; returns R² by ``pan``, ``tilt``, ``zoom``."""
     head = _trained_head(fit, seed, steps)
     read = torch.cat(
-        [
-            head(unseen.maps[at : at + 256].float(), unseen.next_maps[at : at + 256].float())
-            for at in range(0, len(unseen.maps), 256)
-        ]
+        [head(unseen.maps[at : at + 256], unseen.next_maps[at : at + 256]) for at in range(0, len(unseen.maps), 256)]
     )
     pan, tilt, zoom = r2(read, unseen.targets).tolist()
     return {"pan": pan, "tilt": tilt, "zoom": zoom}
@@ -78,8 +75,10 @@ def _trained_head(fit: EncodedPairs, seed: int, steps: int) -> Correspondence:
         for step in range(steps):
             optimizer.param_groups[0]["lr"] = _RATE * 0.5 * (1.0 + math.cos(math.pi * step / steps))
             chosen = torch.randint(len(fit.maps), (min(BATCH, len(fit.maps)),))
-            change = head(fit.maps[chosen].float(), fit.next_maps[chosen].float())
-            loss = F.huber_loss(change, fit.targets[chosen], delta=0.5)
+            start, end, change = fit.maps[chosen], fit.next_maps[chosen], fit.targets[chosen]
+            if step % 2:  # the way back is a move as well
+                start, end, change = end, start, -change
+            loss = F.huber_loss(head(start, end), change, delta=0.5)
             optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(loss)
             optimizer.step()

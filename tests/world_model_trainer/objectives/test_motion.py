@@ -6,11 +6,13 @@ import math
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
 from shared.world_model import WorldModel, WorldModelConfig
 from tests.world_model_trainer.objectives.networks import config
-from world_model_trainer.correspondence import Correspondence, pose_change
+from world_model_trainer.correspondence import Correspondence, fit_similarity, pose_change
 from world_model_trainer.objectives import ObjectiveConfig, Rollout
 from world_model_trainer.objectives.motion import Motion
 
@@ -31,12 +33,41 @@ def test_places_are_found_where_they_went() -> None:
     head = Correspondence(SIDE**2, WIDTH)
     torch.nn.init.eye_(head.compare.weight)
     torch.nn.init.zeros_(head.compare.bias)
+    torch.nn.init.constant_(head.log_sharpness, math.log(20.0))
     before, after, shifts = shifted(20, 0)
     here, there = (torch.nn.functional.normalize(each, dim=-1) for each in (before, after))
-    found = head._displacements(20.0 * here @ there.transpose(1, 2)).reshape(20, SIDE, SIDE, 5)
+    found, _ = head._search(here, there, before)
     step = 2.0 / (SIDE - 1)
-    for one, shift in zip(found[:, 2:-2, 2:-2, :2], shifts, strict=True):  # inner places never leave the map
+    displacements = found.reshape(20, SIDE // 2, SIDE // 2, 5)[:, 1:-1, 1:-1, :2]  # inner places never leave the map
+    for one, shift in zip(displacements, shifts, strict=True):
         torch.testing.assert_close(one / (3.0 * step), -shift.expand_as(one), atol=0.2, rtol=0.0)
+
+
+@given(
+    scale=st.floats(0.5, 2.0),
+    turn=st.floats(-1.0, 1.0),
+    shift=st.tuples(st.floats(-1.0, 1.0), st.floats(-1.0, 1.0)),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_a_similarity_is_found_again_whatever_the_weights(
+    scale: float, turn: float, shift: tuple[float, float], seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    places = torch.randn(12, 2, generator=generator).clamp(-2.0, 2.0)
+    weights = torch.rand(1, 12, generator=generator) + 0.1
+    rotation = torch.tensor([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])
+    found = (scale * places @ rotation.T + torch.tensor(shift)).unsqueeze(0)
+    fit = fit_similarity(places, found, weights / weights.sum())
+    torch.testing.assert_close(fit(places), found, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(fit.numbers()[0], torch.tensor([*shift, math.log(scale), turn]), atol=2e-3, rtol=1e-3)
+
+
+def test_a_place_that_was_found_wrong_counts_by_its_weight() -> None:
+    places = torch.tensor([[-1.0, -1.0], [1.0, -1.0], [-1.0, 1.0], [1.0, 1.0]])
+    found = places.clone().unsqueeze(0) + 0.5
+    found[0, 3] += 10.0
+    weights = torch.tensor([[1.0, 1.0, 1.0, 0.0]]) / 3.0
+    torch.testing.assert_close(fit_similarity(places, found, weights).numbers()[0, :2], torch.tensor([0.5, 0.5]))
 
 
 def test_a_change_of_pose_goes_the_short_way_round() -> None:
