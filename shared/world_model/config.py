@@ -14,7 +14,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
     "small": {
         "image_size": 96,
         "widths": (32, 64, 128, 256),
-        "summary_hidden": 128,
+        "summary_hidden": 256,
         "embedding_size": 256,
         "hidden_size": 512,
         "blocks": 4,
@@ -30,7 +30,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 _TINY_SMALL = 64
-_TINY_LARGE: dict[str, Any] = {"widths": (16, 32, 64, 64), "summary_hidden": 48}
+_TINY_LARGE: dict[str, Any] = {"widths": (16, 32, 64, 64), "summary_hidden": 176}
 """Of larger views the summary reads more places; with fewer channels ``tiny`` stays below 1.5 M parameters."""
 
 
@@ -49,7 +49,7 @@ class WorldModelConfig(BaseModel):
     )
     widths: tuple[int, ...] = Field(default=(16, 32, 64, 128), min_length=2, max_length=6, description="conv: a stage")
     summary_hidden: int = Field(
-        default=64, ge=0, le=4096, description="conv: width of the layer between map and embedding; 0: none"
+        default=192, ge=0, le=4096, description="conv: width of the layer between map and embedding; 0: none"
     )
     patch_size: int = Field(default=14, ge=2, le=64, description="vit: side of a patch, pixels")
     encoder_width: int = Field(default=192, ge=16, le=2048, description="vit: numbers per token")

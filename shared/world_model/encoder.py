@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from shared.world_model.config import WorldModelConfig
 
@@ -53,27 +52,6 @@ def add_zoom_plane(images: Tensor, pose: Tensor) -> Tensor:
     return torch.cat([images, plane], dim=1)
 
 
-class Summary(nn.Module):
-    """A linear layer, and beside it one with a hidden layer, which begins as nothing.
-
-    The hidden layer makes angles linear in the embedding. Alone it would learn that later and predict worse until
-    then; so the line comes first.
-    """
-
-    def __init__(self, size: int, hidden: int, embedding_size: int) -> None:
-        super().__init__()
-        self.line = nn.Linear(size, embedding_size)
-        self.rise = nn.Linear(size, hidden)
-        self.fall = nn.Linear(hidden, embedding_size)
-        nn.init.zeros_(self.fall.weight)
-        nn.init.zeros_(self.fall.bias)
-
-    def forward(self, feature_map: Tensor) -> Tensor:
-        """Map ``[B, size]`` to ``[B, D]``."""
-        embedding: Tensor = self.line(feature_map) + self.fall(F.silu(self.rise(feature_map)))
-        return embedding
-
-
 class ConvEncoder(nn.Module):
     """A strided convolution per stage (GroupNorm, SiLU), then a summary of the whole last map.
 
@@ -93,9 +71,7 @@ class ConvEncoder(nn.Module):
             if not self.token_stage and (side <= _MOST_TOKENS_A_SIDE or len(stages) == len(config.widths)):
                 self.token_stage, self.tokens, self.token_width = len(stages), side * side, width
         self.stages = nn.ModuleList(stages)
-        self.summary: nn.Module = nn.Linear(channels * side * side, config.embedding_size)
-        if config.summary_hidden:
-            self.summary = Summary(channels * side * side, config.summary_hidden, config.embedding_size)
+        self.summary = _summary(channels * side * side, config.summary_hidden, config.embedding_size)
 
     def forward(self, pixels: Tensor) -> Encoding:
         """Encode ``pixels [B, C, S, S]``: pictures of normalised light, with the plane of zoom if it is in use."""
@@ -105,3 +81,10 @@ class ConvEncoder(nn.Module):
             if number == self.token_stage:
                 tokens = feature_map
         return Encoding(tokens.flatten(2).transpose(1, 2), self.summary(feature_map.flatten(1)))
+
+
+def _summary(size: int, hidden: int, embedding_size: int) -> nn.Module:
+    """Return the way from a flattened map to the embedding; its hidden layer makes angles linear in the embedding."""
+    if not hidden:
+        return nn.Linear(size, embedding_size)
+    return nn.Sequential(nn.Linear(size, hidden), nn.SiLU(), nn.Linear(hidden, embedding_size))
