@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydantic import SecretStr
 
-from camera_sampler.access import StreamAccess
+from camera_sampler.access import Access
 from camera_sampler.cameras import CameraError, Snapshot, open_camera
 from camera_sampler.cameras.rtsp import NewestFrame, StreamSnapshots
 from camera_sampler.cameras.simulated import Sensor, SimulatedCamera, fast_clock
@@ -48,7 +48,7 @@ def codec(request: pytest.FixtureRequest) -> Codec:
 
 
 def viewer(server: RtspEmulator, timeout: float = LONG, password: str = PASSWORD) -> StreamSnapshots:
-    return StreamSnapshots(server.camera, StreamAccess(server.url, USER, SecretStr(password), timeout=timeout))
+    return StreamSnapshots(server.camera, Access(server.url, USER, SecretStr(password), timeout=timeout))
 
 
 async def let_go(opened: StreamSnapshots) -> None:
@@ -121,10 +121,10 @@ import asyncio, logging, sys
 import structlog, traceback
 logging.basicConfig(level=0)
 from pydantic import SecretStr
-from camera_sampler.access import StreamAccess
+from camera_sampler.access import Access
 from camera_sampler.cameras.rtsp import StreamSnapshots
 async def main():
-    opened = StreamSnapshots(None, StreamAccess(sys.argv[1], "operator", SecretStr(sys.stdin.read()), timeout=3.0))
+    opened = StreamSnapshots(None, Access(sys.argv[1], "operator", SecretStr(sys.stdin.read()), timeout=3.0))
     try:
         await opened.snapshot()
     except Exception as error:
@@ -199,7 +199,7 @@ def test_a_stream_with_credentials_or_none_is_refused(url: str, monkeypatch: pyt
 def test_a_login_that_ffmpeg_would_cut_is_refused() -> None:
     for user, password in (("a:b", "x"), ("a", "@" * 43), ("a" * 100, "b" * 40)):
         with pytest.raises(UserError, match="cannot be used for RTSP") as caught:
-            StreamSnapshots(seen(), StreamAccess("rtsp://10.0.0.1/", user, SecretStr(password)))
+            StreamSnapshots(seen(), Access("rtsp://10.0.0.1/", user, SecretStr(password)))
         assert password == "x" or password not in str(caught.value)
 
 
