@@ -14,7 +14,10 @@ from shared.pose import PoseLimits
 
 @dataclass(frozen=True)
 class Access:
-    """Where a camera is, who asks, and how long to wait: seconds for one answer, and after a lock-out."""
+    """Where a camera or its stream is, who asks, and how long to wait: seconds for one answer, and after a lock-out.
+
+    ``UserError`` where the URL is none, or holds a credential.
+    """
 
     url: str
     user: str = ""
@@ -23,7 +26,10 @@ class Access:
     lockout: float = 120.0
 
     def __post_init__(self) -> None:
-        check_url(self.url)
+        if self.url.startswith("rtsp:"):
+            check_stream_url(self.url)
+        else:
+            check_url(self.url)
 
 
 def check_url(url: str, name: str = "PTZ_CAMERA_URL") -> str:
@@ -42,20 +48,6 @@ def check_url(url: str, name: str = "PTZ_CAMERA_URL") -> str:
     if not sound or parts.query or parts.fragment:
         raise UserError(f"{name} must be http://HOST or https://HOST, with :PORT where the camera needs it")
     return url
-
-
-@dataclass(frozen=True)
-class StreamAccess:
-    """Where a camera's stream is, who asks, and how long to wait: seconds for one picture, and after refused logins."""
-
-    url: str
-    user: str = ""
-    password: SecretStr = field(default_factory=lambda: SecretStr(""))
-    timeout: float = 5.0
-    lockout: float = 120.0
-
-    def __post_init__(self) -> None:
-        check_stream_url(self.url)
 
 
 def check_stream_url(url: str) -> str:

@@ -21,6 +21,7 @@ from camera_sampler.naming import SIDECAR, Naming, is_own_name, own_name, ptzjep
 from camera_sampler.snapshots import JPEG_START
 from shared.errors import UserError
 from shared.messages import View
+from shared.whole_files import write_whole
 
 SCHEMA = "ptzjepa-original/1"
 _HALF_WRITTEN = ".part"
@@ -101,16 +102,7 @@ class Originals:
 
     def _write(self, path: Path, data: bytes) -> None:
         # One name for every half-written file, so that a crash leaves at most one behind.
-        temporary = self._directory / _HALF_WRITTEN
-        try:
-            with temporary.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
+        write_whole(path, data, half_written=_HALF_WRITTEN)
 
 
 def _about(view: View, data: bytes, origin: Origin, brand: str) -> dict[str, Any]:

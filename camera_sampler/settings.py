@@ -7,7 +7,7 @@ from typing import Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 
-from camera_sampler.access import Access, Settled, StreamAccess, check_stream_url, check_url
+from camera_sampler.access import Access, Settled, check_stream_url, check_url
 from camera_sampler.naming import Naming
 from shared.actions import DEFAULT_ACTIONS, ActionTable
 from shared.errors import UserError
@@ -164,9 +164,9 @@ class SamplerSettings(TrackSettings):
         )
 
     @property
-    def stream_access(self) -> StreamAccess:
+    def stream_access(self) -> Access:
         """How to reach the stream that snapshots come from."""
-        return StreamAccess(
+        return Access(
             self.snapshot_url,
             self.camera_user,
             self.camera_password or SecretStr(""),

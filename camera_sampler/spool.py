@@ -24,6 +24,7 @@ from pydantic import ValidationError
 
 from shared.errors import UserError
 from shared.messages import View
+from shared.whole_files import sync_folder
 
 Reason = Literal["bytes", "age", "damaged", "disk"]
 REASONS: tuple[Reason, ...] = ("bytes", "age", "damaged", "disk")
@@ -234,7 +235,8 @@ class Spool:
             (verdict,) = database.execute("PRAGMA quick_check(1)").fetchone()
             if verdict != "ok":
                 raise _Damaged(str(verdict))
-            _sync_directory(self._file.parent)
+            # SQLite leaves the names of new files to us.
+            sync_folder(self._file.parent)
         except BaseException:
             database.close()
             raise
@@ -369,12 +371,3 @@ def _readable(rows: Sequence[tuple[int, str, int, int, bytes, bytes]]) -> tuple[
         except ValidationError:
             return found, episode
     return found, None
-
-
-def _sync_directory(directory: Path) -> None:
-    """Put the names of new files on the disk, which SQLite leaves to us."""
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -56,7 +56,7 @@ def dream(
         seen = embeddings[-1].float()
         index, log_prob = agent.act(seen, pose, Mode.SAMPLE, random_share=random_share, generator=generator)
         action = actions[index]
-        next_pose = reach(pose + action, limits)
+        next_pose = reach(pose, action, limits)
         foresight = world_model.predict(seen, pose, action, next_pose)
         embeddings.append(foresight.embedding.half())
         poses.append(next_pose)

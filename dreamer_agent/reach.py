@@ -1,4 +1,4 @@
-"""Where moves lead, for many cameras' poses at once: the vectorised twin of ``shared.pose.PoseLimits.reach``."""
+"""Where moves lead, for many cameras' poses at once: the vectorised twin of ``shared.pose.PoseLimits.moved``."""
 
 from __future__ import annotations
 
@@ -31,17 +31,21 @@ def wrap_pan(degrees: Tensor) -> Tensor:
     """Map angles in degrees to [−180, 180)."""
     wrapped = torch.remainder(degrees + 180.0, 360.0) - 180.0
     # The remainder of a tiny negative number rounds to 360 itself, which is the other end of the half-open interval.
-    return torch.where(wrapped >= 180.0, wrapped - 360.0, wrapped)
+    wrapped = torch.where(wrapped >= 180.0, wrapped - 360.0, wrapped)
+    # What is canonical stays as it is: adding 180 and taking it away again would round.
+    return torch.where((degrees >= -180.0) & (degrees < 180.0), degrees, wrapped)
 
 
-def reach(wanted: Tensor, limits: Tensor) -> Tensor:
-    """Return the reachable poses ``[B, 3]`` nearest to ``wanted [B, 3]`` under ``limits [B, 5]``.
+def reach(start: Tensor, change: Tensor, limits: Tensor) -> Tensor:
+    """Return where moves lead, ``[B, 3]``: from ``start [B, 3]`` by ``change [B, 3]`` under ``limits [B, 5]``.
 
-    Pan wraps where the camera turns all the way round and stops at its limits elsewhere; tilt and zoom stop.
+    ``shared.pose.PoseLimits`` says what that is.
     """
     pan_min, pan_max, tilt_min, tilt_max, zoom_max = limits.unbind(-1)
-    pan, tilt, zoom = wanted.unbind(-1)
-    full_circle = pan_max - pan_min >= 360.0
+    pan, tilt, zoom = start.unbind(-1)
+    unwrapped = pan - 360.0 * torch.round((pan - (pan_min + pan_max) / 2.0) / 360.0)
+    pan, tilt, zoom = (torch.stack([unwrapped, tilt, zoom], dim=-1) + change).unbind(-1)
+    full_circle = (pan_min <= -180.0) & (pan_max >= 180.0)
     pan = wrap_pan(torch.where(full_circle, pan, torch.clamp(pan, pan_min, pan_max)))
     return torch.stack(
         [pan, torch.clamp(tilt, tilt_min, tilt_max), torch.minimum(zoom.clamp_min(1.0), zoom_max)], dim=-1

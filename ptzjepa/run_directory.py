@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import os
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from shared.errors import UserError
+from shared.whole_files import write_whole
 
 MARKER = ".ptzjepa-run"
 MARKER_TEXT = "ptzjepa keeps runs here; the next demo removes state/, and any run overwrites its own other files\n"
@@ -106,16 +106,9 @@ class RunDirectory:
 
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a file whole or not at all. ``UserError`` where it can't be written."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
-        with temporary.open("wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        write_whole(path, content.encode() if isinstance(content, str) else content)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error
 
 

@@ -29,7 +29,7 @@ class Action(BaseModel):
 
     def apply(self, pose: Pose, limits: PoseLimits) -> Pose:
         """Return where this move leads from ``pose`` on a camera with these limits."""
-        return limits.reach(pose.pan + self.pan, pose.tilt + self.tilt, pose.zoom + self.zoom)
+        return limits.moved(pose, self.pan, self.tilt, self.zoom)
 
 
 class ActionTable(BaseModel):

@@ -18,6 +18,9 @@ def wrap_pan(degrees: float) -> float:
     >>> wrap_pan(190.0), wrap_pan(-180.0), wrap_pan(180.0)
     (-170.0, -180.0, -180.0)
     """
+    if -180.0 <= degrees < 180.0:
+        # Adding 180 and taking it away again would round: a pose that is canonical stays as it is, to the last bit.
+        return degrees
     wrapped = math.fmod(degrees + 180.0, 360.0)
     if wrapped < 0.0:
         wrapped += 360.0
@@ -57,7 +60,17 @@ class Pose(BaseModel):
 
 
 class PoseLimits(BaseModel):
-    """What a camera can reach. Pan turns all the way round unless ``pan_min`` and ``pan_max`` say otherwise."""
+    """What a camera can reach. Pan turns all the way round unless ``pan_min`` and ``pan_max`` say otherwise.
+
+    Where a move leads, from a start by a change of pan, tilt and zoom:
+
+    1. The start's pan is read as the camera counts it (``unwrapped``), since canonical pan has no +180°.
+    2. The change is added. An absolute move is one from the wanted pose, by no change.
+    3. Pan goes round where the camera turns all the way, and stops at its limits elsewhere; tilt and zoom stop.
+    4. The pose that comes of it is canonical again: the limit at +180° is kept as −180°.
+
+    ``reach`` and ``moved`` are the only ones who do so; ``dreamer_agent.reach`` does the same to many poses at once.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -76,10 +89,36 @@ class PoseLimits(BaseModel):
     @property
     def full_circle(self) -> bool:
         """Whether pan turns all the way round, so that it wraps instead of stopping."""
-        return self.pan_max - self.pan_min >= 360.0
+        return self.pan_min <= -180.0 and self.pan_max >= 180.0
+
+    def unwrapped(self, pan: float) -> float:
+        """Return the same direction, in degrees, as this camera counts it: within half a turn of its reach's middle.
+
+        Every canonical pan in reach is as it was, but −180° where pan stops at +180°. A pan out of reach, as of a head
+        that reads a little beyond its stop, becomes the one that lies nearest to the reach.
+
+        >>> half = PoseLimits(pan_min=0.0, pan_max=180.0)
+        >>> half.unwrapped(-180.0), half.unwrapped(-179.5), PoseLimits().unwrapped(-180.0)
+        (180.0, 180.5, -180.0)
+        """
+        middle = (self.pan_min + self.pan_max) / 2.0
+        return pan - 360.0 * round((pan - middle) / 360.0)
 
     def reach(self, pan: float, tilt: float, zoom: float) -> Pose:
-        """Return the reachable pose nearest to the wanted one: pan wraps where the camera can, the rest clamps."""
+        """Return where an absolute move to any pan, tilt and zoom leads: the reachable pose nearest to them."""
+        return self._stop(self.unwrapped(pan), tilt, zoom)
+
+    def moved(self, start: Pose, pan: float = 0.0, tilt: float = 0.0, zoom: float = 0.0) -> Pose:
+        """Return where a move from ``start`` by so many degrees and so much magnification leads."""
+        return self._stop(self.unwrapped(start.pan) + pan, start.tilt + tilt, start.zoom + zoom)
+
+    def pan_between(self, start: Pose, end: Pose) -> float:
+        """Return the degrees of pan from one pose to another, the shorter way round where the camera turns that far."""
+        if self.full_circle:
+            return wrap_pan(end.pan - start.pan)
+        return self.unwrapped(end.pan) - self.unwrapped(start.pan)
+
+    def _stop(self, pan: float, tilt: float, zoom: float) -> Pose:
         if not self.full_circle:
             pan = min(max(pan, self.pan_min), self.pan_max)
         return Pose(

@@ -27,6 +27,7 @@ from shared.errors import EXIT_FAULT, EXIT_OK, EXIT_USER, UserError
 from shared.redis_client import REDIS_AWAY, RedisClients
 from shared.settings import ServiceSettings
 from shared.telemetry import Metrics, configure_logging
+from shared.whole_files import write_whole
 
 S = TypeVar("S", bound=ServiceSettings)
 T = TypeVar("T")
@@ -185,10 +186,8 @@ def admin_server(service: Service[Any]) -> Any:
 
 def write_port(path: Path, port: int) -> None:
     """Write the port for whoever started this process, whole or not at all. ``UserError`` where that is impossible."""
-    temporary = path.with_suffix(".tmp")
     try:
-        temporary.write_text(f"{port}\n", encoding="ascii")
-        temporary.replace(path)
+        write_whole(path, f"{port}\n".encode())
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}; set PTZ_ADMIN_PORT_FILE") from error
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import threading
 import time
 from collections import deque
@@ -26,6 +25,7 @@ from pydantic import Field
 from shared.errors import UserError
 from shared.settings import ServiceSettings
 from shared.telemetry import Metrics
+from shared.whole_files import write_whole
 
 QUEUE_ROWS = 4096
 """Rows that wait for the writer: minutes of a camera's work, should the disk stall."""
@@ -174,16 +174,8 @@ class Tracker:
     def _keep(self, table: Table, data: bytes) -> None:
         folder = self._directory / table.name
         stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}"
-        path, temporary = folder / f"{stamp}{table.suffix}", folder / _PART
-        try:
-            with temporary.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
+        path = folder / f"{stamp}{table.suffix}"
+        write_whole(path, data, half_written=_PART)
         self._files.append((path, len(data)))
         self._size += len(data)
         while self._size > self._settings.track_bytes and self._files:

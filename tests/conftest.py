@@ -11,12 +11,17 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 
+import hypothesis
 import pytest
 import structlog
 
 from ptzjepa.embedded_redis import redis_child, redis_url, wait_until_up
 from shared.redis_client import RedisClients
 from shared.settings import ServiceSettings
+
+# How long an example takes says how busy the machine is, and no property is about that.
+hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("patient")
 
 PANORAMAS = Path(__file__).resolve().parents[2] / "shared" / "panoramas"
 

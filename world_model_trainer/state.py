@@ -7,7 +7,6 @@ It is written under another name and then moved: a kill leaves the old one or th
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from shared.errors import UserError
 from shared.leases import ModelVersion
+from shared.whole_files import write_whole
 from shared.world_model import WorldModel, WorldModelConfig, load_tensors, save_tensors
 from world_model_trainer.objectives import ObjectiveConfig, build_objective
 from world_model_trainer.plateau import PlateauState
@@ -141,13 +141,8 @@ class StateFile:
 
     def write(self, data: bytes) -> None:
         """Put a state in the place of the former one, whole or not at all."""
-        temporary = self.path.with_suffix(".part")
         try:
-            with temporary.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(self.path)
+            write_whole(self.path, data)
         except OSError as error:
             raise UserError(f"training state {self.path}: {error.strerror or error}; make room there") from error
 

@@ -107,7 +107,8 @@ class AxisCamera:
         reach = await self._told()
         # Beyond its limits the camera stops without a word, so they are kept here.
         pose = reach.limits.reach(*pose.as_tuple())
-        wanted = f"pan={pose.pan:.2f}&tilt={pose.tilt:.2f}&zoom={reach.steps.to_steps(pose.zoom)}"
+        pan, steps = reach.limits.unwrapped(pose.pan), reach.steps.to_steps(pose.zoom)
+        wanted = f"pan={pan:.2f}&tilt={pose.tilt:.2f}&zoom={steps}"
         answer = await self._http.get(_PTZ.format(wanted))
         if answer.text.strip():
             self._refuse(answer)

@@ -23,7 +23,7 @@ from urllib.parse import quote, urlsplit
 
 from PIL import Image
 
-from camera_sampler.access import StreamAccess
+from camera_sampler.access import Access
 from camera_sampler.cameras.base import Camera, CameraError, ErrorKind, Snapshot
 from camera_sampler.snapshots import MAX_PIXELS
 from shared.actions import Action
@@ -71,7 +71,7 @@ class NewestFrame:
 class StreamSnapshots:
     """Implements ``Camera`` over another one, with the pictures of a stream."""
 
-    def __init__(self, camera: Camera, access: StreamAccess) -> None:
+    def __init__(self, camera: Camera, access: Access) -> None:
         """``UserError`` where PyAV is missing or FFmpeg cannot take the login."""
         self._camera, self._access = camera, access
         self._av = _pyav()
@@ -195,7 +195,7 @@ def _pyav() -> ModuleType:
     return av
 
 
-def _with_login(access: StreamAccess) -> str:
+def _with_login(access: Access) -> str:
     if not access.user:
         return access.url
     login = f"{quote(access.user, safe='')}:{quote(access.password.get_secret_value(), safe='')}"

@@ -148,9 +148,10 @@ def _range(values: Floats, most: float) -> tuple[float, float]:
 
 
 def _inside(index: StoredIndex, limits: PoseLimits) -> npt.NDArray[np.bool_]:
+    pan = np.array([limits.unwrapped(each) for each in index.pan.tolist()])
     return (
-        (index.pan >= limits.pan_min)
-        & (index.pan <= limits.pan_max)
+        (pan >= limits.pan_min)
+        & (pan <= limits.pan_max)
         & (index.tilt >= limits.tilt_min)
         & (index.tilt <= limits.tilt_max)
         & (index.zoom <= limits.zoom_max)

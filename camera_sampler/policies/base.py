@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from typing import ClassVar
 
 from shared.actions import Action
-from shared.pose import Pose, PoseLimits, wrap_pan
+from shared.pose import Pose, PoseLimits
 
 
 class Policy(ABC):
@@ -30,13 +30,7 @@ class Policy(ABC):
         """Return the move that leads from one pose to another within the limits, the shorter way round."""
         return Action(
             name=self.name,
-            pan=pan_between(pose, target, limits),
+            pan=limits.pan_between(pose, target),
             tilt=target.tilt - pose.tilt,
             zoom=target.zoom - pose.zoom,
         )
-
-
-def pan_between(pose: Pose, target: Pose, limits: PoseLimits) -> float:
-    """Return the degrees of pan from one pose to another: the shorter way where the camera turns all the way round."""
-    pan = target.pan - pose.pan
-    return wrap_pan(pan) if limits.full_circle else pan

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from camera_sampler.policies.base import Policy, pan_between
+from camera_sampler.policies.base import Policy
 from camera_sampler.policies.raster import stations
 from shared.actions import Action
 from shared.pose import Pose, PoseLimits
@@ -117,5 +117,5 @@ class LeastRecentlyViewed(Policy):
     @staticmethod
     def _way(pose: Pose, cell: Pose, limits: PoseLimits) -> tuple[float, float]:
         # Both axes turn at once, so the longer way is what a move takes.
-        ways = abs(pan_between(pose, cell, limits)), abs(cell.tilt - pose.tilt)
+        ways = abs(limits.pan_between(pose, cell)), abs(cell.tilt - pose.tilt)
         return max(ways), min(ways)

@@ -54,7 +54,9 @@ class PanoramaPTZ(gymnasium.Env[Observation, np.int64]):
         self._limits, self._speeds = limits or PoseLimits(), speeds or Speeds()
         self._motion = Motion(self._limits, self._speeds, self._limits.reach(0.0, 0.0, 1.0))
         self._now = 0.0
-        low = (self._limits.pan_min, self._limits.tilt_min, 1.0)
+        # The limit at +180° is kept as −180°.
+        pan_min = -180.0 if self._limits.pan_max >= 180.0 else self._limits.pan_min
+        low = (pan_min, self._limits.tilt_min, 1.0)
         high = (self._limits.pan_max, self._limits.tilt_max, self._limits.zoom_max)
         self.action_space = spaces.Discrete(len(actions))
         space = spaces.Dict(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from shared.pose import Pose, PoseLimits, wrap_pan
+from shared.pose import Pose, PoseLimits
 
 WOBBLE_DEGREES = 0.03
 """How far pan and tilt swing when a move ends; the swing is gone after the settle time."""
@@ -50,8 +50,7 @@ class Motion:
         """Begin to move to the reachable pose nearest to ``pose``; return that pose."""
         start = self._without_wobble(now)
         target = self.limits.reach(*pose.as_tuple())
-        pan = wrap_pan(target.pan - start.pan) if self.limits.full_circle else target.pan - start.pan
-        self._move = _Move(start, pan, target, now)
+        self._move = _Move(start, self.limits.pan_between(start, target), target, now)
         return target
 
     def arrival(self) -> float:
@@ -76,16 +75,17 @@ class Motion:
             return pose
         left = 1.0 - since / self.speeds.settle
         swing = WOBBLE_DEGREES * left * math.sin(2.0 * math.pi * _WOBBLE_SWINGS * left)
-        return self.limits.reach(pose.pan + swing, pose.tilt - swing, pose.zoom)
+        return self.limits.moved(pose, swing, -swing)
 
     def _without_wobble(self, now: float) -> Pose:
         move, elapsed = self._move, now - self._move.began
         if now >= self.arrival():
             return move.target
-        return self.limits.reach(
-            move.start.pan + _towards(move.pan, self.speeds.pan * elapsed),
-            move.start.tilt + _towards(move.target.tilt - move.start.tilt, self.speeds.tilt * elapsed),
-            move.start.zoom + _towards(move.target.zoom - move.start.zoom, self.speeds.zoom * elapsed),
+        return self.limits.moved(
+            move.start,
+            _towards(move.pan, self.speeds.pan * elapsed),
+            _towards(move.target.tilt - move.start.tilt, self.speeds.tilt * elapsed),
+            _towards(move.target.zoom - move.start.zoom, self.speeds.zoom * elapsed),
         )
 
 

@@ -6,10 +6,10 @@ checked; nothing here knows of checkpoints.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 import uuid
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,6 +23,7 @@ import structlog
 from pydantic import SecretStr
 
 from shared.errors import UserError
+from shared.whole_files import write_whole
 
 T = TypeVar("T")
 
@@ -60,33 +61,33 @@ class FoundFile:
     written: float
 
 
-class Files:
+class Files(ABC):
     """One store. ``FileNotFoundError`` for what is not there, ``StoreAway`` when it cannot be reached."""
 
     def __init__(self, root: str) -> None:
         self.root = root
 
+    @abstractmethod
     def write(self, path: str, data: bytes) -> None:
         """Make ``data`` visible at ``path``, replacing what was there."""
-        raise NotImplementedError
 
+    @abstractmethod
     def read(self, path: str, size: int) -> Iterator[bytes]:
         """Return the file's first ``size`` bytes in pieces."""
-        raise NotImplementedError
 
+    @abstractmethod
     def size(self, path: str) -> int:
         """Return the file's size in bytes."""
-        raise NotImplementedError
 
+    @abstractmethod
     def listing(self, folder: str) -> list[FoundFile]:
         """Return the files of a folder, half-written ones among them; none for a folder that is not there."""
-        raise NotImplementedError
 
+    @abstractmethod
     def remove(self, path: str) -> None:
         """Delete a file."""
-        raise NotImplementedError
 
-    def drop_unfinished(self, folder: str, before: float) -> None:
+    def drop_unfinished(self, folder: str, before: float) -> None:  # noqa: B027 - most stores list them all
         """Clear away uploads that never became a file and began before this time, where ``listing`` hides them."""
 
 
@@ -107,18 +108,11 @@ class Directory(Files):
         """Make ``data`` visible at ``path``."""
         self._inside(path)
         place = path.rpartition("/")[0]
-        temporary = f"{place}/{PART}{uuid.uuid4().hex}"
         try:
             self._fs.makedirs(place, exist_ok=True)
-            with self._fs.open(temporary, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(temporary).replace(path)
-            self._sync_folder(place)
+            # Several may write at once, each under a name of its own; who takes the leavings away knows them by it.
+            write_whole(Path(path), data, half_written=f"{PART}{uuid.uuid4().hex}")
         except OSError as error:
-            with contextlib.suppress(OSError):
-                self._fs.rm(temporary)
             where = path.removeprefix(f"{self.root}/")
             raise UserError(f"model store: cannot write {where}: {error.strerror or error}") from error
 
@@ -151,16 +145,8 @@ class Directory(Files):
         if os.path.realpath(path) != path:
             raise ValueError(f"unsafe address in the model store: a symbolic link leads away from {path!r}")
 
-    def _sync_folder(self, path: str) -> None:
-        """Make the new name outlive a power cut, too: the registry will point to it."""
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
-
-class Remote(Files):
+class Remote(Files, ABC):
     """A store at the end of a link that may break. Connects at the first use, and again after every break."""
 
     needs: ClassVar[str]
@@ -216,9 +202,9 @@ class Remote(Files):
                 structlog.get_logger().warning("model store link broke", during=what, reason=_reason(error))
         raise StoreAway(f"the model store does not answer: cannot {what}: {_reason(reason)}") from reason
 
+    @abstractmethod
     def _library(self) -> tuple[Callable[..., Any], tuple[type[Exception], ...]]:
         """Return what makes the connection, and what it raises when the link breaks. ``ImportError`` without it."""
-        raise NotImplementedError
 
     def _raise_if_lasting(self, error: Exception) -> None:
         """Raise ``UserError`` for what asking again will not mend."""

@@ -61,7 +61,7 @@ def impatient(camera: Driver) -> Iterator[None]:
 async def still(camera: Camera) -> Pose:
     """Wait until the camera stands still."""
     readings: list[Pose] = []
-    async with asyncio.timeout(30.0):
+    async with asyncio.timeout(60.0):
         while len(readings) < 3 or len(set(readings[-3:])) > 1:
             readings.append(await camera.pose())
             await asyncio.sleep(0.005)

@@ -98,7 +98,7 @@ async def running(
         yield sampler
     finally:
         sampler.stopping.set()
-        await asyncio.wait_for(task, 30.0)
+        await asyncio.wait_for(task, 60.0)
 
 
 async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float = 60.0) -> None:
@@ -111,11 +111,11 @@ async def views(clients: RedisClients, count: int = 1000) -> list[Received[View]
     return await look_back(clients.commands, StreamName.views("camera-0"), View, count)
 
 
-async def at_least(clients: RedisClients, count: int) -> list[Received[View]]:
+async def at_least(clients: RedisClients, count: int, seconds: float = 60.0) -> list[Received[View]]:
     async def enough() -> bool:
         return len(await views(clients)) >= count
 
-    await eventually(enough)
+    await eventually(enough, seconds)
     return await views(clients)
 
 

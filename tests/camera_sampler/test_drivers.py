@@ -64,6 +64,24 @@ async def test_pan_wraps(camera: Camera) -> None:
     assert near(await still(camera), 175.0, 0.0, 1.0)
 
 
+@pytest.mark.parametrize("brand", ["simulated", *BRANDS])
+@pytest.mark.parametrize(("low", "high"), [(0.0, 180.0), (-120.0, 179.999), (-180.0, 20.0)])
+async def test_a_limit_at_half_a_turn_is_not_the_other_limit(brand: str, low: float, high: float) -> None:
+    """With two digits 179.999° reads 180.00°, which is −180° and out of reach."""
+    reach = PoseLimits(pan_min=low, pan_max=high, tilt_min=-20.0, tilt_max=85.0, zoom_max=30.0)
+    limit, inwards = (high, -1.0) if high > 90.0 else (low, 1.0)
+    async with contextlib.AsyncExitStack() as stack:
+        opened: Camera = SimulatedCamera(SCENE, Sensor(64, 36), limits=reach, clock=fast_clock(SPEED))
+        if brand != "simulated":
+            opened = driver(brand, await stack.enter_async_context(emulator(brand, scene=opened)))
+            stack.push_async_callback(opened.aclose)
+        for move, pan in ((-inwards * 30.0, limit), (inwards * 10.0, limit + inwards * 10.0), (0.0, limit)):
+            await opened.move_to(Pose(pan=limit, tilt=0.0))
+            assert near(await still(opened), limit, 0.0, 1.0)
+            await opened.move_by(Action(name="move", pan=move))
+            assert near(await still(opened), pan, 0.0, 1.0)
+
+
 async def test_crosses_pan_zero(camera: Camera) -> None:
     await camera.move_to(Pose(pan=0.0, tilt=0.0))
     await still(camera)

@@ -14,6 +14,7 @@ from camera_sampler.simulation.environment import ENVIRONMENT_ID, EPISODE_STEPS,
 from camera_sampler.simulation.motion import Speeds
 from camera_sampler.simulation.scenes import GeneratedScene
 from shared.actions import DEFAULT_ACTIONS
+from shared.pose import PoseLimits
 
 assert camera_sampler.simulation.environment  # importing it registers the environment
 
@@ -28,6 +29,15 @@ def test_passes_gymnasiums_own_check(scene: GeneratedScene) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         check_env(environment.unwrapped)
+
+
+def test_a_limit_at_half_a_turn_is_in_the_observation_space(scene: GeneratedScene) -> None:
+    environment = PanoramaPTZ(scene=scene, limits=PoseLimits(pan_min=0.0, pan_max=180.0))
+    observation, _ = environment.reset(seed=0, options={"pose": (175.0, 0.0, 1.0)})
+    assert environment.observation_space.contains(observation)
+    observation, *_ = environment.step(DEFAULT_ACTIONS.index("jump_right"))
+    assert observation["pose"][0] == -180.0
+    assert environment.observation_space.contains(observation)
 
 
 def test_same_seed_same_everything(scene: GeneratedScene) -> None:

@@ -46,6 +46,16 @@ def test_a_camera_with_stops_goes_the_long_way() -> None:
     assert moved.pose_at(1.7).pan == pytest.approx(0.0)
 
 
+def test_a_stop_at_half_a_turn_is_not_the_other_stop() -> None:
+    moved = Motion(PoseLimits(pan_min=0.0, pan_max=180.0), SPEEDS, Pose(pan=180.0, tilt=0.0))
+    moved.move_to(Pose(pan=170.0, tilt=0.0), 0.0)
+    assert moved.arrival() == pytest.approx(0.1)
+    assert moved.pose_at(0.05).pan == pytest.approx(175.0)
+    moved.move_to(Pose(pan=-180.0, tilt=0.0), 1.0)
+    assert moved.arrival() == pytest.approx(1.1)
+    assert all(abs(moved.pose_at(1.1 + 0.05 * step).pan) > 179.9 for step in range(12)), "it wobbles at its stop"
+
+
 def test_wobbles_a_little_then_stands_still() -> None:
     moved = motion()
     moved.move_to(Pose(pan=10.0, tilt=0.0), 0.0)

@@ -132,6 +132,16 @@ async def test_settings_narrow_the_choice(tmp_path: Path) -> None:
         StoredCamera(read_index(tmp_path), Settled(pan_min=1.0, pan_max=9.0))
 
 
+async def test_a_limit_at_half_a_turn_keeps_its_picture(tmp_path: Path) -> None:
+    opened = camera(tmp_path, AROUND, Settled(pan_min=100.0, pan_max=180.0))
+    await opened.move_to(Pose(pan=180.0, tilt=10.0))
+    assert await at(opened) == (-180.0, 10.0, 1.0)
+    await opened.move_by(Action(name="on", pan=20.0))
+    assert await at(opened) == (-180.0, 10.0, 1.0)
+    await opened.move_by(Action(name="back", pan=-20.0))
+    assert await at(opened) == (160.0, 10.0, 1.0)
+
+
 @given(st.lists(st.tuples(st.floats(-180, 179.99), st.floats(-90, 90), st.floats(1, 40)), min_size=1, max_size=40))
 def test_limits_hold_every_picture_and_only_a_covered_circle_is_whole(places: list[Place]) -> None:
     rows = (Row(str(number), *place, number) for number, place in enumerate(places))

@@ -14,7 +14,11 @@ from lock_broker.leases import Leases
 from lock_broker.metrics import BrokerMetrics
 from lock_broker.registry import Registry
 from lock_broker.scripts import Line
+from shared.broker.client import BrokerClient
+from shared.leases import CommitRequest
+from shared.messages import Checkpoint
 from shared.redis_client import RedisClients
+from shared.settings import ServiceSettings
 from shared.telemetry import Metrics
 from tests.conftest import RedisServer
 from tests.support import Process
@@ -141,3 +145,28 @@ async def http(broker_module: Process, clients: RedisClients) -> AsyncIterator[h
     """Ask the broker, on an empty Redis."""
     async with httpx.AsyncClient(base_url=broker_module.url) as client:
         yield client
+
+
+RESOURCE, MODEL = "world-model/wm_00_00", "wm_00_00"
+
+
+@pytest.fixture
+def own_broker(own_redis_server: RedisServer, tmp_path: Path) -> Iterator[Process]:
+    """A broker and a Redis of the test's own, to be harmed; always on the same port."""
+    with broker_process(tmp_path, own_redis_server) as process:
+        process.environment["PTZ_BROKER_PORT"] = process.ready().url.rpartition(":")[2]
+        yield process
+
+
+@pytest.fixture
+async def client(own_broker: Process) -> AsyncIterator[BrokerClient]:
+    """The client that every service uses."""
+    connection = BrokerClient(ServiceSettings(broker_url=own_broker.url))
+    yield connection
+    await connection.aclose()
+
+
+def commit_of(lease_id: str, token: int, *, expected: int = 0) -> CommitRequest:
+    return CommitRequest(
+        lease_id=lease_id, token=token, expected_head=expected, checkpoint=Checkpoint.of("world-models/x", b"x")
+    )

@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import httpx
@@ -21,35 +20,11 @@ import pytest
 from ptzjepa.verification.fault_proxy import Fault, FaultProxy
 from shared.broker.blocking_client import BlockingBrokerClient
 from shared.broker.client import BrokerAway, BrokerClient, CommitRefused, LeaseHeld, LeaseLost
-from shared.leases import CommitRequest, Lease, LeaseRequest, lease_clock
-from shared.messages import Checkpoint
+from shared.leases import Lease, LeaseRequest, lease_clock
 from shared.settings import ServiceSettings
 from tests.conftest import RedisServer
-from tests.lock_broker.conftest import broker_process
+from tests.lock_broker.conftest import MODEL, RESOURCE, broker_process, commit_of
 from tests.support import REPOSITORY, Process, until
-
-RESOURCE, MODEL = "world-model/wm_00_00", "wm_00_00"
-
-
-@pytest.fixture
-def broker(own_redis_server: RedisServer, tmp_path: Path) -> Iterator[Process]:
-    """A broker of the test's own, to be harmed; always on the same port."""
-    with broker_process(tmp_path, own_redis_server) as process:
-        process.environment["PTZ_BROKER_PORT"] = process.ready().url.rpartition(":")[2]
-        yield process
-
-
-@pytest.fixture
-async def client(broker: Process) -> AsyncIterator[BrokerClient]:
-    connection = BrokerClient(ServiceSettings(broker_url=broker.url))
-    yield connection
-    await connection.aclose()
-
-
-def commit_of(lease_id: str, token: int, *, expected: int = 0) -> CommitRequest:
-    return CommitRequest(
-        lease_id=lease_id, token=token, expected_head=expected, checkpoint=Checkpoint.of("world-models/x", b"x")
-    )
 
 
 async def forever() -> None:
@@ -138,15 +113,15 @@ async def test_a_holder_that_swallows_the_interruption_hears_of_it_at_the_end(cl
                 await forever()
 
 
-async def test_work_stops_before_the_lease_runs_out(broker: Process, client: BrokerClient) -> None:
+async def test_work_stops_before_the_lease_runs_out(own_broker: Process, client: BrokerClient) -> None:
     asked = lease_clock()
     with pytest.raises(LeaseLost, match="in time"):
         async with asyncio.timeout(30), client.lease(RESOURCE, holder="sleeper", ttl_ms=2000) as held:
-            broker.send(signal.SIGSTOP)
+            own_broker.send(signal.SIGSTOP)
             await forever()
     stopped = lease_clock()
     assert stopped - asked >= 1.5, "it worked for as long as it might"
-    broker.send(signal.SIGCONT)
+    own_broker.send(signal.SIGCONT)
     assert held.lost, "once lost, always lost"
     rival = await obtained(client)
     with pytest.raises(CommitRefused):
@@ -155,10 +130,12 @@ async def test_work_stops_before_the_lease_runs_out(broker: Process, client: Bro
     assert made.token == rival.token > held.token
 
 
-async def test_a_broker_killed_and_restarted_does_not_disturb_the_holder(broker: Process, client: BrokerClient) -> None:
+async def test_a_broker_killed_and_restarted_does_not_disturb_the_holder(
+    own_broker: Process, client: BrokerClient
+) -> None:
     async with client.lease(RESOURCE, holder="worker", ttl_ms=15_000) as held:
-        broker.send(signal.SIGKILL)
-        await asyncio.to_thread(lambda: broker.start().ready())
+        own_broker.send(signal.SIGKILL)
+        await asyncio.to_thread(lambda: own_broker.start().ready())
         before = held.remaining
         async with asyncio.timeout(60):
             while held.remaining <= before:
@@ -166,11 +143,11 @@ async def test_a_broker_killed_and_restarted_does_not_disturb_the_holder(broker:
         assert (await client.leases())[0].lease_id == held.lease_id
 
 
-async def test_leaving_does_not_wait_for_a_dead_broker(broker: Process, client: BrokerClient) -> None:
+async def test_leaving_does_not_wait_for_a_dead_broker(own_broker: Process, client: BrokerClient) -> None:
     async with asyncio.timeout(15):
         async with client.lease(RESOURCE, holder="worker"):
-            broker.send(signal.SIGSTOP)
-    broker.send(signal.SIGCONT)
+            own_broker.send(signal.SIGSTOP)
+    own_broker.send(signal.SIGCONT)
 
 
 class Swallow:
@@ -187,8 +164,8 @@ class Swallow:
 
 
 @pytest.mark.parametrize("fault", [Fault.SWALLOW, Fault.RESET, Fault.DROP, Fault.HALF_CLOSE, Fault.LATENCY])
-async def test_a_request_whose_answer_is_lost_gets_the_same_lease(broker: Process, fault: Fault) -> None:
-    async with FaultProxy(int(broker.url.rpartition(":")[2]), Swallow(b"POST /v1/leases ", 2, fault)) as proxy:
+async def test_a_request_whose_answer_is_lost_gets_the_same_lease(own_broker: Process, fault: Fault) -> None:
+    async with FaultProxy(int(own_broker.url.rpartition(":")[2]), Swallow(b"POST /v1/leases ", 2, fault)) as proxy:
         client = BrokerClient(ServiceSettings(broker_url=f"http://127.0.0.1:{proxy.port}"))
         async with client.lease(RESOURCE, holder="worker") as held:
             assert held.token == 1, "asked three times, granted once"
@@ -198,8 +175,8 @@ async def test_a_request_whose_answer_is_lost_gets_the_same_lease(broker: Proces
         await client.aclose()
 
 
-async def test_lost_answers_to_renewals_and_commits_do_no_harm(broker: Process) -> None:
-    port = int(broker.url.rpartition(":")[2])
+async def test_lost_answers_to_renewals_and_commits_do_no_harm(own_broker: Process) -> None:
+    port = int(own_broker.url.rpartition(":")[2])
     async with FaultProxy(port, Swallow(b"PATCH ", 1)) as proxy:
         client = BrokerClient(ServiceSettings(broker_url=f"http://127.0.0.1:{proxy.port}"))
         async with client.lease(RESOURCE, holder="worker", ttl_ms=6000) as held:
@@ -246,9 +223,9 @@ asyncio.run(main())
 
 
 async def test_a_holder_stopped_beyond_its_lease_learns_of_it_and_is_refused(
-    broker: Process, client: BrokerClient
+    own_broker: Process, client: BrokerClient
 ) -> None:
-    arguments = [sys.executable, "-c", HOLDER, broker.url]
+    arguments = [sys.executable, "-c", HOLDER, own_broker.url]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY) as holder:
         assert holder.stdout is not None
         try:
@@ -264,8 +241,8 @@ async def test_a_holder_stopped_beyond_its_lease_learns_of_it_and_is_refused(
     assert rival.token > token
 
 
-def test_threads_hold_leases_too(broker: Process) -> None:
-    with BlockingBrokerClient(ServiceSettings(broker_url=broker.url)) as client:
+def test_threads_hold_leases_too(own_broker: Process) -> None:
+    with BlockingBrokerClient(ServiceSettings(broker_url=own_broker.url)) as client:
         with client.lease(RESOURCE, holder="thread", ttl_ms=1000) as held:
             time.sleep(1.6)
             held.check()
@@ -278,12 +255,12 @@ def test_threads_hold_leases_too(broker: Process) -> None:
             client.commit(MODEL, commit_of(held.lease_id, held.token, expected=1))
 
 
-def test_a_thread_sees_that_its_lease_is_lost(broker: Process) -> None:
-    with BlockingBrokerClient(ServiceSettings(broker_url=broker.url)) as client:
+def test_a_thread_sees_that_its_lease_is_lost(own_broker: Process) -> None:
+    with BlockingBrokerClient(ServiceSettings(broker_url=own_broker.url)) as client:
         with pytest.raises(LeaseLost, match="in time"), client.lease(RESOURCE, holder="thread", ttl_ms=1500) as held:
-            broker.send(signal.SIGSTOP)
+            own_broker.send(signal.SIGSTOP)
             assert held.lost_event.wait(20.0)
-            broker.send(signal.SIGCONT)
+            own_broker.send(signal.SIGCONT)
         assert not held.refused
         until(lambda: gained(client))
 
@@ -296,9 +273,9 @@ def gained(client: BlockingBrokerClient) -> bool:
         return False
 
 
-async def test_credentials_enter_no_log(broker: Process, capfd: pytest.CaptureFixture[str]) -> None:
-    client = BrokerClient(ServiceSettings(broker_url=broker.url, broker_token="hush-hush"))  # type: ignore[arg-type]
-    broker.send(signal.SIGKILL)
+async def test_credentials_enter_no_log(own_broker: Process, capfd: pytest.CaptureFixture[str]) -> None:
+    client = BrokerClient(ServiceSettings(broker_url=own_broker.url, broker_token="hush-hush"))  # type: ignore[arg-type]
+    own_broker.send(signal.SIGKILL)
     with pytest.raises(BrokerAway) as error:
         await client.leases()
     assert "hush-hush" not in json.dumps([str(error.value), *capfd.readouterr()])

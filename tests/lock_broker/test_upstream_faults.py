@@ -12,9 +12,7 @@ from lock_broker.principals import Principal
 from lock_broker.problems import Refused
 from shared.leases import AnyLeaseRequest, CommitRequest, LeaseRequest
 from shared.messages import Checkpoint
-from tests.lock_broker.conftest import Broker, MakeBroker
-
-RESOURCE, MODEL = "world-model/wm_00_00", "wm_00_00"
+from tests.lock_broker.conftest import MODEL, RESOURCE, Broker, MakeBroker
 
 
 def request(number: int, *, holder: str = "same-process", ttl_ms: int = 1000, resource: str = RESOURCE) -> LeaseRequest:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -15,7 +15,8 @@ POSES = st.builds(Pose, pan=st.floats(-180, 180), tilt=st.floats(-90, 90), zoom=
 
 @st.composite
 def limits(draw: st.DrawFn) -> PoseLimits:
-    pan_min, pan_max = sorted(draw(st.lists(st.integers(-180, 180), min_size=2, max_size=2, unique=True)))
+    ends = st.integers(-180, 180) | st.sampled_from([-180.0, -179.999, 179.999, 180.0]) | st.floats(-180.0, 180.0)
+    pan_min, pan_max = sorted(draw(st.lists(ends, min_size=2, max_size=2, unique=True)))
     tilt_min, tilt_max = sorted(draw(st.lists(st.integers(-90, 90), min_size=2, max_size=2, unique=True)))
     zoom_max = draw(st.floats(1, 40))
     return PoseLimits(pan_min=pan_min, pan_max=pan_max, tilt_min=tilt_min, tilt_max=tilt_max, zoom_max=zoom_max)
@@ -98,10 +99,14 @@ def test_reach_stays_within_the_limits_and_is_stable(reach: PoseLimits, pan: flo
     pose = reach.reach(pan, tilt, zoom)
     assert reach.tilt_min <= pose.tilt <= reach.tilt_max
     assert 1.0 <= pose.zoom <= reach.zoom_max
-    # A stop at +180° is the same direction as −180°.
-    assert reach.full_circle or reach.pan_min <= pose.pan <= reach.pan_max or reach.pan_max == 180.0
-    if reach.pan_max < 180.0 or reach.full_circle:
-        assert reach.reach(*pose.as_tuple()) == pose
+    assert within(reach, pose)
+    assert reach.reach(*pose.as_tuple()) == pose
+    assert reach.moved(pose) == pose
+
+
+def within(limits: PoseLimits, pose: Pose) -> bool:
+    """Whether pan is in reach, as it is or, at the limit at half a turn, a turn more."""
+    return any(limits.pan_min <= pan <= limits.pan_max for pan in (pose.pan, pose.pan + 360.0))
 
 
 @given(limits(), st.data())
@@ -109,6 +114,72 @@ def test_reach_leaves_reachable_poses_alone(reach: PoseLimits, data: st.DataObje
     pan = data.draw(st.floats(reach.pan_min, math.nextafter(reach.pan_max, -400.0)))
     tilt, zoom = data.draw(st.floats(reach.tilt_min, reach.tilt_max)), data.draw(st.floats(1.0, reach.zoom_max))
     assert reach.reach(pan, tilt, zoom).as_tuple() == pytest.approx((pan, tilt, zoom), abs=1e-9)
+
+
+def apart(pan: float, other: float) -> float:
+    """Degrees of pan between two directions."""
+    return abs((pan - other + 180.0) % 360.0 - 180.0)
+
+
+MOVES = st.lists(st.tuples(st.sampled_from(["by", "to"]), st.floats(-400.0, 400.0)), max_size=8)
+
+
+@given(limits(), st.floats(0.0, 1.0), MOVES)
+def test_moves_lead_where_a_head_that_counts_its_turns_goes(
+    reach: PoseLimits, share: float, moves: list[tuple[str, float]]
+) -> None:
+    """The head here keeps degrees that never wrap, so nothing of it can take one limit for the other."""
+    head = reach.pan_min + share * (reach.pan_max - reach.pan_min)
+    pose = reach.reach(head, reach.tilt_min, 1.0)
+    for kind, degrees in moves:
+        if kind == "by":
+            head, pose = head + degrees, reach.moved(pose, degrees)
+        else:
+            head = reach.pan_min + abs(degrees) / 400.0 * (reach.pan_max - reach.pan_min)
+            pose = reach.reach(*Pose(pan=head, tilt=pose.tilt).as_tuple())
+        if not reach.full_circle:
+            head = min(max(head, reach.pan_min), reach.pan_max)
+        assert within(reach, pose)
+        assert apart(pose.pan, head) < 1e-9
+
+
+@given(limits(), st.floats(0.0, 1.0))
+def test_a_limit_holds_against_its_own_side_and_lets_go_to_the_other(reach: PoseLimits, share: float) -> None:
+    assume(not reach.full_circle)
+    step = share * (reach.pan_max - reach.pan_min)
+    for end, outwards in ((reach.pan_max, 1.0), (reach.pan_min, -1.0)):
+        limit = Pose(pan=end, tilt=reach.tilt_max)
+        assert reach.reach(*limit.as_tuple()) == limit
+        assert reach.moved(limit) == limit
+        assert reach.moved(limit, outwards * step) == limit
+        assert apart(reach.moved(limit, -outwards * step).pan, end - outwards * step) < 1e-9
+
+
+@given(limits(), st.floats(0.0, 0.05))
+def test_a_head_that_reads_a_little_beyond_its_stop_stands_at_it(reach: PoseLimits, beyond: float) -> None:
+    assume(reach.pan_max - reach.pan_min < 359.8)
+    for end, outwards in ((reach.pan_max, 1.0), (reach.pan_min, -1.0)):
+        reading = Pose(pan=end + outwards * beyond, tilt=reach.tilt_max)
+        assert apart(reach.moved(reading).pan, end) < 1e-9
+        assert apart(reach.reach(*reading.as_tuple()).pan, end) < 1e-9
+
+
+@given(limits(), POSES, POSES)
+def test_the_pan_between_two_poses_leads_from_one_to_the_other(reach: PoseLimits, first: Pose, second: Pose) -> None:
+    start, end = reach.reach(*first.as_tuple()), reach.reach(*second.as_tuple())
+    pan = reach.pan_between(start, end)
+    assert apart(reach.moved(start, pan).pan, end.pan) < 1e-9
+    assert abs(pan) <= (180.0 if reach.full_circle else reach.pan_max - reach.pan_min)
+
+
+def test_the_limit_at_half_a_turn_is_not_the_other_limit() -> None:
+    half, edge = PoseLimits(pan_min=0.0, pan_max=180.0), Pose(pan=180.0, tilt=0.0)
+    assert edge.pan == -180.0
+    assert half.reach(180.0, 0.0, 1.0) == half.reach(-180.0, 0.0, 1.0) == edge
+    assert half.moved(edge, 20.0) == edge
+    assert half.moved(edge, -20.0).pan == 160.0
+    assert PoseLimits(pan_min=-180.0, pan_max=0.0).moved(edge, 20.0).pan == -160.0
+    assert PoseLimits(pan_min=-175.0, pan_max=175.0).moved(Pose(pan=170.0, tilt=0.0), 20.0).pan == 175.0
 
 
 def test_pan_stops_where_the_camera_does() -> None:

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shared.errors import UserError
+from shared.whole_files import write_whole
 
 FORMAT = "ptzjepa-replay-1"
 HEADER_BYTES = 4096
@@ -146,12 +147,7 @@ class RecordFile:
         return lock
 
     def _create(self) -> None:
-        temporary = self.path.with_suffix(".part")
-        with temporary.open("wb") as file:
-            file.write(json.dumps(self._header).encode().ljust(HEADER_BYTES))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self.path)
+        write_whole(self.path, json.dumps(self._header).encode().ljust(HEADER_BYTES))
 
     def _check_header(self) -> None:
         found: Any

@@ -9,7 +9,7 @@ from PIL import ExifTags, Image
 
 from camera_sampler.simulation.emulators.base import Emulator, Reply, Request
 from camera_sampler.simulation.emulators.faults import Fault, Operation
-from shared.pose import Pose
+from shared.pose import Pose, PoseLimits
 
 _PTZ, _IMAGE = "/axis-cgi/com/ptz.cgi", "/axis-cgi/jpg/image.cgi"
 _MOST_STEPS = 9999
@@ -68,7 +68,7 @@ class AxisEmulator(Emulator):
     async def _query(self, query: str, fault: Fault | None) -> Reply:
         limits = await self.camera.limits()
         if query == "position":
-            pan, tilt, steps = self.looks_at(await self.camera.pose(), limits.zoom_max)
+            pan, tilt, steps = self.looks_at(await self.camera.pose(), limits)
             values = {"pan": f"{pan:.2f}", "tilt": f"{tilt:.2f}", "zoom": str(steps), "focus": "4081"}
             values |= {"brightness": "5000", "autofocus": "on", "autoiris": "on"}
         elif query == "limits":
@@ -98,20 +98,22 @@ class AxisEmulator(Emulator):
             self._speed = int(wanted["speed"])
         if query.get("move") == "home":
             wanted = {"pan": 0.0, "tilt": 0.0, "zoom": 1.0}
-        stands = dict(zip(("pan", "tilt", "zoom"), self.looks_at(pose, limits.zoom_max), strict=True))
+        stands = dict(zip(("pan", "tilt", "zoom"), self.looks_at(pose, limits), strict=True))
         target = {axis: wanted.get(axis, stands[axis]) + wanted.get(f"r{axis}", 0.0) for axis in stands}
         share = (min(max(target["zoom"], 1.0), _MOST_STEPS) - 1.0) / (_MOST_STEPS - 1.0)
         zoom = 1.0 + share * (limits.zoom_max - 1.0)
         if query.get("move") == "stop" or "continuouspantiltmove" in query:
             await self.camera.move_to(pose)
         elif wanted:
-            await self.camera.move_to(limits.reach(target["pan"], target["tilt"], zoom))
+            # By its own count of degrees and no other: 180 is one stop and −180 the other, or beyond it.
+            turn = target["pan"] - stands["pan"]
+            await self.camera.move_to(limits.moved(pose, turn, target["tilt"] - pose.tilt, zoom - pose.zoom))
         return _DONE
 
-    def looks_at(self, pose: Pose, magnification: float) -> tuple[float, float, int]:
+    def looks_at(self, pose: Pose, limits: PoseLimits) -> tuple[float, float, int]:
         """Return a canonical pose in the camera's own units: degrees, degrees, steps."""
-        share = (pose.zoom - 1.0) / (magnification - 1.0) if magnification > 1.0 else 0.0
-        return pose.pan, pose.tilt, round(1 + share * (_MOST_STEPS - 1))
+        share = (pose.zoom - 1.0) / (limits.zoom_max - 1.0) if limits.zoom_max > 1.0 else 0.0
+        return limits.unwrapped(pose.pan), pose.tilt, round(1 + share * (_MOST_STEPS - 1))
 
     def finish_image(self, data: bytes) -> bytes:
         """Write make, model, firmware and the camera's time into the picture, as an Axis does."""

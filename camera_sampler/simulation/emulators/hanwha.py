@@ -90,16 +90,14 @@ class HanwhaEmulator(Emulator):
             return _error(request, 603)
         limits, pose = await self.camera.limits(), await self.camera.pose()
         if menu == "relative":
-            moved = limits.reach(*(getattr(pose, axis) + wanted.get(axis, 0.0) for axis in ("pan", "tilt", "zoom")))
-            await self.camera.move_to(moved)
+            await self.camera.move_to(limits.moved(pose, **wanted))
             return _done(request)
         values = {"pan": pose.pan % 360.0, "tilt": pose.tilt, "zoom": pose.zoom} | wanted
         tilt_fits = limits.tilt_min - 0.005 <= values["tilt"] <= limits.tilt_max + 0.005
         zoom_fits = 1.0 <= values["zoom"] <= limits.zoom_max + 0.05
         if not (0.0 <= values["pan"] <= 360.0 and tilt_fits and zoom_fits):
             return _error(request, 604)
-        turned = values["pan"] - 360.0 if values["pan"] >= 180.0 else values["pan"]
-        await self.camera.move_to(limits.reach(turned, values["tilt"], values["zoom"]))
+        await self.camera.move_to(limits.reach(values["pan"], values["tilt"], values["zoom"]))
         return _done(request)
 
     async def _ranges(self) -> str:

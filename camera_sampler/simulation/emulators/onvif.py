@@ -259,20 +259,20 @@ class OnvifEmulator(Emulator):
 
     async def _relative_move(self, asked: ElementTree.Element) -> str:
         limits, pose = await self.camera.limits(), await self.camera.pose()
-        pan, tilt, zoom = pose.as_tuple()
+        pan = tilt = zoom = 0.0
         values = _vector(asked, "Translation")
         if "PanTilt" in values:
             space, x, y = values["PanTilt"]
             if space == say.MOVED_DEGREES and self.offers.degrees:
-                pan, tilt = pan + x, tilt + y
+                pan, tilt = x, y
             elif space in ("", say.MOVED):
-                pan += x / 2.0 * (limits.pan_max - limits.pan_min)
-                tilt += y / 2.0 * (limits.tilt_max - limits.tilt_min)
+                pan = x / 2.0 * (limits.pan_max - limits.pan_min)
+                tilt = y / 2.0 * (limits.tilt_max - limits.tilt_min)
             else:
                 raise SoapFault("A space is not supported", "InvalidArgVal", "SpaceNotSupported")
         if "Zoom" in values and self.offers.zoom:
-            zoom += values["Zoom"][1] * (limits.zoom_max - 1.0)
-        await self.camera.move_to(limits.reach(pan, tilt, zoom))
+            zoom = values["Zoom"][1] * (limits.zoom_max - 1.0)
+        await self.camera.move_to(limits.moved(pose, pan, tilt, zoom))
         return "<tptz:RelativeMoveResponse/>"
 
     async def _continuous_move(self, asked: ElementTree.Element) -> str:
@@ -283,8 +283,8 @@ class OnvifEmulator(Emulator):
         _, x, y = values.get("PanTilt", ("", 0.0, 0.0))
         _, z, _ = values.get("Zoom", ("", 0.0, 0.0))
         # Half a turn is as far as a move goes without coming back.
-        pan = pose.pan + min(max(x * degrees, -179.0), 179.0)
-        await self.camera.move_to(limits.reach(pan, pose.tilt + y * degrees, pose.zoom + z * limits.zoom_max))
+        pan = min(max(x * degrees, -179.0), 179.0)
+        await self.camera.move_to(limits.moved(pose, pan, y * degrees, z * limits.zoom_max))
         return "<tptz:ContinuousMoveResponse/>"
 
     async def _stop(self, _: ElementTree.Element) -> str:
@@ -324,7 +324,7 @@ class OnvifEmulator(Emulator):
 
     def looks_at(self, pose: Pose, limits: PoseLimits) -> tuple[float, float, float]:
         """Return a canonical pose in the generic spaces."""
-        pan = (pose.pan - limits.pan_min) / (limits.pan_max - limits.pan_min)
+        pan = (limits.unwrapped(pose.pan) - limits.pan_min) / (limits.pan_max - limits.pan_min)
         tilt = (pose.tilt - limits.tilt_min) / (limits.tilt_max - limits.tilt_min)
         zoom = (pose.zoom - 1.0) / (limits.zoom_max - 1.0) if limits.zoom_max > 1.0 else 0.0
         return 2.0 * pan - 1.0, 2.0 * tilt - 1.0, zoom

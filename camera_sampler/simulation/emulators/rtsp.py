@@ -7,7 +7,7 @@ import contextlib
 import secrets
 import struct
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -157,9 +157,7 @@ class RtspEmulator:
             elif fault == "hang":
                 await asyncio.sleep(self.behaviour.hang)
             elif fault == "stale-image" and self._last_picture:
-                for number in range(_OLD_FRAMES):
-                    age = self.stale_seconds - number / self.frames_per_second
-                    await self._send(session, self._last_picture, time.monotonic() - age, writer)
+                writer.write(b"".join([packet async for packet in self._old_frames(session, time.monotonic())]))
             while fault not in ("reset", "hang"):
                 taken = time.monotonic()
                 self._last_picture = (await self.camera.snapshot()).data
@@ -168,6 +166,14 @@ class RtspEmulator:
                     writer.close()
                     return
                 await asyncio.sleep(max(0.0, 1.0 / self.frames_per_second - (time.monotonic() - taken)))
+
+    async def _old_frames(self, session: _Session, now: float) -> AsyncIterator[bytes]:
+        """Yield the packets of frames that lie ready, to be sent as fast as the link takes them."""
+        for number in range(_OLD_FRAMES):
+            taken = now - self.stale_seconds + number / self.frames_per_second
+            made = await asyncio.to_thread(session.payloads.encode, self._last_picture, round(taken * CLOCK))
+            for packet in _packets(session, made, taken):
+                yield packet
 
     async def _send(
         self, session: _Session, picture: bytes, taken: float, writer: asyncio.StreamWriter, fault: Fault | None = None
