@@ -87,7 +87,12 @@ class Correspondence(nn.Module):
         self.register_buffer("seekers", self._seeking(places)[0], persistent=False)
         self.log_sharpness = nn.Parameter(torch.tensor(_FIRST_SHARPNESS))
         self.log_nearness = nn.Parameter(torch.tensor(_FIRST_NEARNESS))
-        self.compare = nn.Linear(token_width, token_width)
+        self.compare = nn.Sequential(
+            nn.Conv2d(token_width, _WIDTH, 3, padding=1),
+            nn.GroupNorm(8, _WIDTH),
+            nn.SiLU(),
+            nn.Conv2d(_WIDTH, _WIDTH // 2, 3, padding=1),
+        )
         self.weigh = nn.Sequential(nn.Linear(_FOUND + token_width, _WIDTH // 2), nn.SiLU(), nn.Linear(_WIDTH // 2, 1))
         seekers = math.isqrt(len(self.seekers))
         self.look = nn.Sequential(
@@ -108,7 +113,7 @@ class Correspondence(nn.Module):
     def forward(self, tokens: Tensor, next_tokens: Tensor) -> Tensor:
         """Read the move that leads from the view of ``tokens`` to that of ``next_tokens``."""
         tokens, next_tokens = tokens.float(), next_tokens.float()
-        here, there = (F.normalize(self.compare(each), dim=-1) for each in (tokens, next_tokens))
+        here, there = (self._described(each) for each in (tokens, next_tokens))
         found, fit = self._search(here, there, tokens)
         found_back, fit_back = self._search(there, here, next_tokens)
         around = [self._seeking(tokens), self._seeking(next_tokens), self.seekers.expand(len(tokens), -1, -1)]
@@ -118,6 +123,11 @@ class Correspondence(nn.Module):
         fits = _DISPLACEMENT_SCALE * torch.cat([fit.numbers(), fit_back.numbers()], dim=-1)
         move: Tensor = self.line(fits) + self.read(torch.cat([looked, fits], dim=-1))
         return move
+
+    def _described(self, tokens: Tensor) -> Tensor:
+        """Return what places are known by, ``[B, N, C']`` of unit length: each with those around it."""
+        grid = tokens.transpose(1, 2).reshape(len(tokens), -1, self.side, self.side)
+        return F.normalize(self.compare(grid).flatten(2).transpose(1, 2), dim=-1)
 
     def _seeking(self, tokens: Tensor) -> Tensor:
         """Return those of ``tokens [B, N, C]`` that look for themselves, ``[B, Q, C]``."""

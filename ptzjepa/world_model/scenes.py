@@ -47,7 +47,7 @@ class Sizes:
     earlier: int = 20_000
     circles: int = 64
     nights: int = 1000
-    pairs: int = 1500
+    pairs: int = 3000
     head_steps: int = HEAD_STEPS
     mlp_steps: int = MLP_STEPS
 

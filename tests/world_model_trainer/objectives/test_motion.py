@@ -31,8 +31,6 @@ def shifted(count: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
 
 def test_places_are_found_where_they_went() -> None:
     head = Correspondence(SIDE**2, WIDTH)
-    torch.nn.init.eye_(head.compare.weight)
-    torch.nn.init.zeros_(head.compare.bias)
     torch.nn.init.constant_(head.log_sharpness, math.log(20.0))
     before, after, shifts = shifted(20, 0)
     here, there = (torch.nn.functional.normalize(each, dim=-1) for each in (before, after))
