@@ -6,12 +6,14 @@ import pytest
 import torch
 
 from dreamer_agent.agents import Mode, RandomAgent, RasterAgent
+from dreamer_agent.reach import action_tensor
 from shared.actions import DEFAULT_ACTIONS, Action, ActionTable
 from shared.errors import UserError
 from shared.pose import Pose, PoseLimits
 from tests.dreamer_agent.worlds import ORIGIN
 
 LIMITS = PoseLimits(pan_min=-45.0, pan_max=45.0, tilt_min=-12.0, tilt_max=12.0)
+MOVES = action_tensor(DEFAULT_ACTIONS)
 EMBEDDING = torch.zeros(1, 4)
 
 
@@ -25,7 +27,7 @@ def walk(agent: RasterAgent, pose: Pose, steps: int) -> list[Pose]:
 
 
 def test_the_raster_sees_the_whole_range_again_and_again() -> None:
-    agent = RasterAgent(DEFAULT_ACTIONS, LIMITS)
+    agent = RasterAgent(MOVES, LIMITS)
     poses = walk(agent, ORIGIN, 600)
     for part in (poses[:300], poses[300:]):
         seen = {(round(pose.pan / 15.0), round(pose.tilt / 6.0)) for pose in part}
@@ -35,7 +37,7 @@ def test_the_raster_sees_the_whole_range_again_and_again() -> None:
 def test_a_raster_that_cannot_turn_both_ways_is_refused() -> None:
     table = ActionTable(actions=(Action(name="noop"), Action(name="right", pan=5.0), Action(name="up", tilt=5.0)))
     with pytest.raises(UserError, match="changes pan alone"):
-        RasterAgent(table, LIMITS)
+        RasterAgent(action_tensor(table), LIMITS)
 
 
 def test_chance_draws_every_move_alike() -> None:

@@ -170,15 +170,15 @@ async def test_a_command_that_redis_does_not_take_is_given_up(own_redis_server: 
     with Process(tmp_path / "broker", "-m", "lock_broker", **settings) as broker:
         system = System(own_redis_server.url, broker.ready(), tmp_path / "store")
         await system.commit_world_model()
-        version = await system.commit_policy(prefers=11)
+        await system.commit_policy(prefers=11)
         view = Received("1-0", (await system.publish_views(1))[0], {View.JPEG: jpeg(0)})
         service = Pilot(system.agent_settings())
-        brain = await service._load(version)
         async with system.broker.lease(f"camera/{CAMERA}", holder="test", ttl_ms=5000) as lease:
-            await service._answer(view, brain, 1, lease, system.clients)
+            await service._head.look()
+            await service._answer(view, lease, system.clients)
             assert len(await commands(system)) == 1
             own_redis_server.kill()
-            await service._answer(view, brain, 1, lease, system.clients)
+            await service._answer(view, lease, system.clients)
         assert sample(service, "lost_commands_total") == 1
         await service._broker.aclose()
         await system.aclose()

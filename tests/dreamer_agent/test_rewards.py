@@ -78,7 +78,7 @@ def test_weights_count_after_each_reward_was_brought_to_unit_deviation() -> None
     dreams = some_dreams()
     mix = RewardMix([WeightedReward(SurpriseReward(), 1.0), WeightedReward(Tilt(), 3.0)])
     total, terms = mix.combine(dreams)
-    surprise, tilt = torch.log(dreams.rewards + 1e-4), dreams.poses[:, 1:, 1]
+    surprise, tilt = torch.log(dreams.rewards + 0.01 * dreams.rewards.mean()), dreams.poses[:, 1:, 1]
     expected = sum(
         weight * (signal - signal.mean()) / signal.std(correction=0)
         for weight, signal in ((1.0, surprise), (3.0, tilt))
