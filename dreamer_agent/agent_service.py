@@ -254,7 +254,7 @@ class Learner(Service[AgentSettings]):
         return dreams, origin
 
     def _try_rewards(self, dreams: Dreams) -> None:
-        """Raise ``ValueError`` with the reason if the rewards that the settings choose cannot be had of these dreams."""
+        """Raise ``ValueError`` with the reason if these dreams cannot give the rewards that the settings choose."""
         try:
             self._rewards.combine(dreams.pick(torch.tensor([0])), learn=False)
         except ValueError as error:

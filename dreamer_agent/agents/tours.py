@@ -66,7 +66,7 @@ class Tour(Agent):
 
 
 class PresetsAgent(Tour):
-    """Visits the presets in their order, then from the first one again. One that it cannot get near to it leaves out."""
+    """Visits the presets in their order, then from the first one again. It leaves out what it cannot get near to."""
 
     algorithm: ClassVar[str] = "presets"
 
