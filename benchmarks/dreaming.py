@@ -12,6 +12,7 @@ import os
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +62,7 @@ def measure() -> list[Row]:
         ("grpo", BIG_BATCH, None),
     ):
         agent = _agent(algorithm, world_model)
-        both = _rate(lambda agent=agent, batch=batch: agent.update(_dream(world_model, agent, batch, length)))  # type: ignore[misc]
+        both = _rate(lambda agent=agent, batch=batch: agent.update(_dream(world_model, agent, batch, length)))
         rows.append(Row(f"{algorithm}, {batch} × {length}", batch * length * both, "moves/s", target, reference=theirs))
     rows.insert(1, Row("the same ÷ PTZJEPA", rows[0].value / theirs, "×", 1000.0))
     agent = _agent("actor_critic", world_model)
@@ -77,8 +78,8 @@ def measure() -> list[Row]:
     return rows
 
 
-def _rate(work: object) -> float:
-    return median_rate(work, clock=time.process_time)  # type: ignore[arg-type]
+def _rate(work: Callable[[], object]) -> float:
+    return median_rate(work, clock=time.process_time)
 
 
 def _ptzjepa_rate() -> float:

@@ -75,12 +75,12 @@ def test_every_agent_can_dream(name: str) -> None:
 @pytest.mark.parametrize("name", FAST)
 def test_every_learning_agent_comes_to_prefer_what_pays(name: str) -> None:
     agent = learner(name, **FAST[name])
-    for step in range(40):
+    for step in range(30):
         dreams = dreams_for(agent, step)
-        for _ in range(3):
+        for _ in range(2):
             terms = agent.update(dreams)
     assert terms["skipped"] == 0.0
-    assert agent.updates == 120
+    assert agent.updates == 60
     chosen = agent.log_probabilities(VIEW, torch.zeros(4, 3) + torch.tensor([0.0, 0.0, 1.0])).argmax(dim=1)
     assert chosen.tolist() == [EXCITING] * 4
 
