@@ -36,6 +36,11 @@ def wrap_pan(degrees: Tensor) -> Tensor:
     return torch.where((degrees >= -180.0) & (degrees < 180.0), degrees, wrapped)
 
 
+def unwrapped(pan: Tensor, limits: Tensor) -> Tensor:
+    """Return ``pan`` as the turn that lies nearest to the middle of what ``limits [..., 5]`` reach."""
+    return pan - 360.0 * torch.round((pan - (limits[..., 0] + limits[..., 1]) / 2.0) / 360.0)
+
+
 def reach(start: Tensor, change: Tensor, limits: Tensor) -> Tensor:
     """Return where moves lead, ``[B, 3]``: from ``start [B, 3]`` by ``change [B, 3]`` under ``limits [B, 5]``.
 
@@ -43,8 +48,7 @@ def reach(start: Tensor, change: Tensor, limits: Tensor) -> Tensor:
     """
     pan_min, pan_max, tilt_min, tilt_max, zoom_max = limits.unbind(-1)
     pan, tilt, zoom = start.unbind(-1)
-    unwrapped = pan - 360.0 * torch.round((pan - (pan_min + pan_max) / 2.0) / 360.0)
-    pan, tilt, zoom = (torch.stack([unwrapped, tilt, zoom], dim=-1) + change).unbind(-1)
+    pan, tilt, zoom = (torch.stack([unwrapped(pan, limits), tilt, zoom], dim=-1) + change).unbind(-1)
     full_circle = (pan_min <= -180.0) & (pan_max >= 180.0)
     pan = wrap_pan(torch.where(full_circle, pan, torch.clamp(pan, pan_min, pan_max)))
     return torch.stack(

@@ -1,5 +1,5 @@
-"""The command line: ``ptzjepa demo``, ``up``, ``camera``, ``track``, ``models``, ``leases``, ``broker``, ``verify``,
-``world-model``.
+"""The command line: ``ptzjepa demo``, ``up``, ``camera``, ``dream``, ``track``, ``models``, ``leases``, ``broker``,
+``verify``, ``world-model``.
 
 Wrong input ends with one line ``error: …`` on stderr and exit code 2, never with a traceback.
 """
@@ -17,6 +17,7 @@ from rich.console import Console
 
 from ptzjepa import broker, leases, models
 from ptzjepa.camera_commands import app as camera_app
+from ptzjepa.dream import app as dream_app
 from ptzjepa.options import RunOptions
 from ptzjepa.world_model.cli import app as world_model_app
 from shared.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_USER, UserError
@@ -34,6 +35,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
 )
 app.add_typer(camera_app, name="camera")
+app.add_typer(dream_app, name="dream")
 app.add_typer(models.app, name="models")
 app.add_typer(leases.app, name="leases")
 app.add_typer(broker.app, name="broker")
