@@ -55,6 +55,8 @@ def study(options: StudyOptions, console: Console) -> int:
     with claimed(options.out):
         for name in (CELLS, CLAIMS):
             (options.out / name).mkdir(exist_ok=True)
+        for stale in (options.out / CLAIMS).iterdir():
+            stale.unlink()
         _plan(options)
         code = _work(options, wanted, console)
         found = [result for cell in wanted if (result := read_cell(options.out, cell)) is not None]

@@ -33,10 +33,11 @@ def work(out: Path) -> None:
     """Do cells of the study in ``out`` as its plan says."""
     plan = json.loads((out / PLAN).read_text(encoding="utf-8"))
     torch.set_num_threads(1)
+    study = os.getppid()
     took: dict[tuple[str, int], float] = {}
     for cell in cells(tuple(plan["methods"]), tuple(plan["levels"]), plan["seeds"]):
         left = plan["deadline"] - time.time()
-        if left <= 0.0:
+        if left <= 0.0 or os.getppid() != study:
             return
         kind = (cell.method, cell.dots)
         if read_cell(out, cell) is not None or took.get(kind, 0.0) > left:
@@ -44,17 +45,17 @@ def work(out: Path) -> None:
         with claimed(out, cell) as ours:
             if ours and read_cell(out, cell) is None:
                 began = time.monotonic()
-                _do(out, cell, tuple(plan["values"]), plan["deadline"], os.getppid())
+                _do(out, cell, tuple(plan["values"]), plan["deadline"], study)
                 took[kind] = time.monotonic() - began
 
 
-def _do(out: Path, cell: Cell, values: tuple[str, ...], deadline: float, parent: int) -> None:
+def _do(out: Path, cell: Cell, values: tuple[str, ...], deadline: float, study: int) -> None:
     said = 0.0
 
     def tell(step: int, steps: int, terms: dict[str, float]) -> None:
         nonlocal said
         del terms
-        if time.time() > deadline or os.getppid() != parent:
+        if time.time() > deadline or os.getppid() != study:
             raise OutOfTime
         if time.monotonic() - said > 1.0:
             said = time.monotonic()

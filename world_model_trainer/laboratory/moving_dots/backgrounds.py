@@ -79,7 +79,8 @@ def _field(count: int, generator: torch.Generator) -> Tensor:
     amplitude = frequency ** (-fall)
     amplitude[:, 0, 0] = 0.0
     noise = torch.randn(count, size, size // 2 + 1, dtype=torch.complex64, generator=generator)
-    return torch.fft.irfft2(amplitude * noise, s=(size, size))[:, :SIDE, :SIDE]
+    field: Tensor = torch.fft.irfft2(amplitude * noise, s=(size, size))
+    return field[:, :SIDE, :SIDE]
 
 
 def _heap(count: int, generator: torch.Generator) -> Tensor:

@@ -62,7 +62,7 @@ class Laboratory(Combined):
 
     def after_step(self, model: WorldModel, rollout: Rollout) -> None:
         """Tell every part."""
-        for part in (self.main, *self.add_ons):
+        for part in self.parts[1:]:
             part.after_step(model, rollout)
 
     def forward(self, rollout: Rollout) -> dict[str, Tensor]:
@@ -70,7 +70,13 @@ class Laboratory(Combined):
         return {name: term for name, term in super().forward(rollout).items() if self._weight(name) > 0.0}
 
     def _weight(self, name: str) -> float:
-        return max(part.weights.get(name, 0.0) for part in (self, self.main, *self.add_ons))
+        weights: list[float] = [part.weights.get(name, 0.0) for part in self.parts]
+        return max(weights)
+
+    @property
+    def parts(self) -> list[Objective]:
+        """The objective itself, its main part and its add-ons."""
+        return [self, self.main, *(part for part in self.add_ons if isinstance(part, Objective))]
 
 
 def build(

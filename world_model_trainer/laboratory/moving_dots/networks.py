@@ -78,7 +78,7 @@ class DotsModel(WorldModel):
         self.learnt_by = ""
         self.encoder = MeNet5(config)  # type: ignore[assignment]
         self.recurrence = nn.GRU(ACTION, config.embedding_size, num_layers=config.layers)
-        self.judge = Unconcerned()
+        self.judge = Unconcerned()  # type: ignore[assignment]
 
     def pixels(self, images: Tensor, pose: Tensor | None = None) -> Tensor:
         """Return the states as they are: they are normalised already."""

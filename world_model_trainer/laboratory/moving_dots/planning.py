@@ -65,4 +65,5 @@ def limited(actions: Tensor) -> Tensor:
 
 
 def _left(dots: MovingDots, start: Tensor, actions: Tensor, targets: Tensor) -> Tensor:
-    return (dots.follow(start, actions * ACTION_SCALE)[:, -1] - targets).norm(dim=-1)
+    distance: Tensor = (dots.follow(start, actions * ACTION_SCALE)[:, -1] - targets).norm(dim=-1)
+    return distance

@@ -99,7 +99,8 @@ def _probe_one(fit: Seen, judged: Seen, dot: int) -> dict[str, Any]:
 @torch.no_grad()
 def _spread(model: DotsModel, dots: MovingDots) -> dict[str, float]:
     batch = as_trajectories(dots.draw(SPREAD))
-    embeddings = model.encode(batch.images.flatten(0, 1)).embedding.unflatten(0, batch.images.shape[:2])
+    found = model.encode(batch.images.flatten(0, 1)).embedding
+    embeddings = found.reshape(*batch.images.shape[:2], -1)
     # RankMe of as many embeddings as trajectories, one each: so that frames of one background do not count for many.
     return {
         "within_between": within_between(embeddings),

@@ -69,7 +69,10 @@ class DotsRssm(Objective):
         """Follow the frames with the posterior; add paintings of some, and prior and posterior of all."""
         rssm = cast("RssmModel", model)
         encoded = encode_views(model, batch).embedding.float()
-        belief, beliefs, states, posteriors = encoded[:, 0], [], [], []
+        belief = encoded[:, 0]
+        beliefs: list[Tensor] = []
+        states: list[Tensor] = []
+        posteriors: list[Tensor] = []
         for step in range(encoded.shape[1]):
             if step:
                 belief = rssm.next_belief(belief, states[-1], batch.actions[:, step - 1])
