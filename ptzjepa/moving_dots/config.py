@@ -32,7 +32,7 @@ class Section(_Options):
     """What the sections of all methods have in common. Networks other than the study's best are refused."""
 
     arch: str = "menet5"
-    embedding_size: int = Field(default=128, ge=4, le=2048)
+    embedding_size: int = Field(default=128, ge=8, le=2048)
     backbone_width_factor: int = Field(default=1, ge=1, le=8)
     backbone_mlp: str | None = None
     action_dim: int = 2

@@ -52,7 +52,7 @@ def test_within_between_shows_an_encoder_of_the_background() -> None:
     model = Knowing()
     model.encode = (
         lambda images, pose=None: type(  # type: ignore[method-assign]
-            "Corner", (), {"embedding": images[:, 0, 0, :4]}
+            "Corner", (), {"embedding": images[:, 0, 0, :8]}
         )
     )
     assert probe(model, dots)["within_between"] < 1e-6 < 0.1 < knowing
@@ -68,8 +68,8 @@ def test_plans_reach_their_targets_and_random_actions_do_not() -> None:
 
 
 def test_no_plan_is_faster_than_the_data() -> None:
-    first, targets = torch.zeros(3, 4), torch.full((3, 2), 24.0)
-    read = fit_probe(torch.eye(4).unsqueeze(0), torch.eye(4)[:, :2].unsqueeze(0) + 13.5)
+    first, targets = torch.zeros(3, 8), torch.full((3, 2), 24.0)
+    read = fit_probe(torch.eye(8).unsqueeze(0), torch.eye(8)[:, :2].unsqueeze(0) + 13.5)
     actions = plan(Knowing(), read, first, targets, 4)
     assert actions.shape == (3, 4, 2)
     assert float(actions.norm(dim=-1).max()) * ACTION_SCALE <= MAX_STEP + 1e-4

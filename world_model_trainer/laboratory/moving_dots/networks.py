@@ -23,7 +23,7 @@ class NetworkConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    embedding_size: int = Field(default=128, ge=4, le=2048)
+    embedding_size: int = Field(default=128, ge=8, le=2048)
     width: int = Field(default=1, ge=1, le=8, description="multiplies the encoder's channels")
     layers: int = Field(default=1, ge=1, le=4, description="of the recurrent predictor")
     channels: Literal[1, 3] = Field(default=1, description="pictures that a frame consists of")
