@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -100,7 +101,7 @@ def _plan(options: StudyOptions) -> None:
 
 def _work(options: StudyOptions, wanted: list[Cell], console: Console) -> int:
     began = time.monotonic()
-    with _workers(options) as workers, console.status("") as status:
+    with _interruptible(), _workers(options) as workers, console.status("") as status:
         said = -LINE_SECONDS
         try:
             while any(worker.poll() is None for worker in workers):
@@ -115,6 +116,18 @@ def _work(options: StudyOptions, wanted: list[Cell], console: Console) -> int:
         except KeyboardInterrupt:
             return EXIT_INTERRUPTED
     return next((EXIT_FAULT for worker in workers if worker.returncode), EXIT_OK)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let SIGTERM interrupt as Ctrl-C does, and both where a shell has told its background jobs to ignore them."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
