@@ -12,7 +12,7 @@ from world_model_trainer.laboratory.moving_dots.methods import METHODS
 
 Background = Literal["none", "changing", "fixed"]
 Texture = Literal["uniform", "structured"]
-LEVELS = (0.5, 1.0, 1.5, 2.0, 3.0)
+LEVELS = (0.5, 1.0, 2.0, 3.0)
 MAIN_LEVEL = 1.0
 THREE_DOTS = ("vicreg", "simclr", "sigreg", "vicreg+idm", "sigreg+idm", "idm", "supervised", "random")
 """Methods that are tried on three dots as well."""

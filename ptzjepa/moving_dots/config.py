@@ -18,8 +18,7 @@ from shared.errors import UserError
 
 ModelType = Literal["VICReg", "RSSM", "SimCLR", "SIGReg", "EMA", "IDM", "Supervised", "Random"]
 IDLE = (
-    "wandb", "run_name", "run_group", "quick_debug", "safe_every_n_epochs", "eval_at_the_end_only", "val_dataset_size",
-    "val_n_steps",
+    "wandb", "run_name", "run_group", "quick_debug", "safe_every_n_epochs", "eval_at_the_end_only", "val_n_steps",
 )  # fmt: skip
 """Options of the study that are understood and change nothing here."""
 
@@ -146,7 +145,7 @@ class TrainConfig(_Options):
     val_n_steps: int = 17
     dataset_type: Literal["Single", "Multiple"] = "Single"
     dataset_size: int = Field(default=1000, ge=4)
-    val_dataset_size: int = 10_000
+    val_dataset_size: int = Field(default=3000, ge=50, le=1_000_000)
     dataset_batch_size: int = Field(default=64, ge=4, le=8192)
     dataset_noise: float = Field(default=0.0, ge=0.0)
     dataset_static_noise: float = Field(default=0.0, ge=0.0)

@@ -57,9 +57,9 @@ def run(config: TrainConfig, tell: Told = lambda step, steps, terms: None) -> di
             raise UserError(f"training failed: {error}; try a lower learning rate") from error
     trained = time.process_time() - began
     fresh = MovingDots(plan.dots, config.seed + _VALIDATION, backgrounds=judged_on, device=device)
-    result = {"format": FORMAT, "method": plan.method, **probe(model, fresh)}
+    result = {"format": FORMAT, "method": plan.method, **probe(model, fresh, config.val_dataset_size)}
     if config.probe_mpc:
-        result["probe_mpc"] = probe_mpc(model, fresh, config.eval_mpcs)
+        result["probe_mpc"] = probe_mpc(model, fresh, config.eval_mpcs, config.val_dataset_size)
     result["card"] = _card(config, plan, model, device, trained, time.process_time() - began)
     if config.output_path:
         write_atomically(Path(config.output_path), save_tensors(dict(model.state_dict()), {"format": FORMAT}))

@@ -177,7 +177,7 @@ def test_wrong_files_end_with_one_clear_line(moving_dots: Command, tmp_path: Pat
 
 def test_train_probes_plans_and_keeps_the_model(moving_dots: Command, tmp_path: Path) -> None:
     model, first, second = (tmp_path / name for name in ("model.safetensors", "first.json", "second.json"))
-    small = ["vicreg.epochs=1", "dataset_size=64", "vicreg.embedding_size=16", "seed=1"]
+    small = ["vicreg.epochs=1", "dataset_size=64", "vicreg.embedding_size=16", "seed=1", "val_dataset_size=50"]
     said = moving_dots(
         "train", "--configs", "fixed_uniform.vicreg+idm", "--json", str(first),
         "--values", *small, f"output_path={model}", "probe_mpc=true", "run_name=x",

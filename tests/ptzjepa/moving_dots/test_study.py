@@ -25,7 +25,7 @@ from shared.errors import UserError
 from tests.support import REPOSITORY
 
 LONG = 100.0
-TINY = ("dataset_size=64", "vicreg.epochs=1", "vicreg.embedding_size=16")
+TINY = ("dataset_size=64", "vicreg.epochs=1", "vicreg.embedding_size=16", "val_dataset_size=50")
 
 
 def command(out: Path, *more: str) -> list[str]:
@@ -190,7 +190,9 @@ def test_before_fixed_noise_vicreg_fails_and_inverse_dynamics_cures_it() -> None
     torch.set_num_threads(1)
     reduced = ("dataset_size=500", "vicreg.epochs=40", "vicreg.embedding_size=64")
     rmse = {
-        method: run(Cell(method, "fixed", "uniform", 1.0, 1, 0).config((*reduced, "probe_mpc=false")))
+        method: run(
+            Cell(method, "fixed", "uniform", 1.0, 1, 0).config((*reduced, "probe_mpc=false", "val_dataset_size=1000"))
+        )
         for method in ("random", "vicreg", "vicreg+idm")
     }
     failed, cured = rmse["vicreg"], rmse["vicreg+idm"]

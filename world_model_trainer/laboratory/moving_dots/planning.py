@@ -1,8 +1,8 @@
 """Planning to a place: actions by gradient through predictor and probe, then carried out on the real dot.
 
 The study's ``probe_mpc``, whose code calls a method without its instance. From one frame, 16 actions are found by 100
-steps of Adam that bring what the probe reads of every dreamt state to the target; no action is longer than the
-longest in the data. They are carried out all at once, without another look.
+steps of Adam, of a rate that falls to nothing: they are to bring what the probe reads of every dreamt state to the
+target. No action is longer than the longest in the data. They are carried out all at once, without another look.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from world_model_trainer.laboratory.moving_dots.data import ACTION_SCALE, MAX_STEP, SIDE, MovingDots
 from world_model_trainer.laboratory.moving_dots.networks import DotsModel
-from world_model_trainer.laboratory.moving_dots.probing import FIT, Read, fit_probe, look
+from world_model_trainer.laboratory.moving_dots.probing import JUDGED, Read, fit_probe, look
 
 PROBLEMS, STEPS, RATE = 20, 100, 0.1
 ARRIVED = 1.0
@@ -20,13 +20,13 @@ ARRIVED = 1.0
 _LONGEST = MAX_STEP / ACTION_SCALE
 
 
-def probe_mpc(model: DotsModel, dots: MovingDots, problems: int = PROBLEMS) -> dict[str, float]:
+def probe_mpc(model: DotsModel, dots: MovingDots, problems: int = PROBLEMS, judged: int = JUDGED) -> dict[str, float]:
     """Plan to as many targets and return the mean distance in pixels that is left, and the share that arrived.
 
     ``start``: the distance before. ``random``, ``random_arrived``: after the data's own actions, the floor.
     """
     model.eval()
-    seen = look(model, dots, FIT)
+    seen = look(model, dots, 2 * judged)
     read = fit_probe(seen.states, seen.locations[:, :, 0])
     batch, targets = dots.draw(problems), dots.draw(problems).locations[:, 0, 0]
     with torch.no_grad():
@@ -50,7 +50,9 @@ def plan(model: DotsModel, read: Read, first: Tensor, targets: Tensor, moves: in
     """
     actions = torch.zeros(len(first), moves, targets.shape[-1], device=first.device, requires_grad=True)
     optimizer = torch.optim.Adam([actions], lr=RATE)
-    for _ in range(STEPS):
+    for step in range(STEPS):
+        # At a steady rate the last steps would still shake every action.
+        optimizer.param_groups[0]["lr"] = RATE * (1.0 - step / STEPS)
         reached = read(model.dream(first, limited(actions)))
         loss = ((reached - targets.unsqueeze(1)) / SIDE).square().sum(dim=-1).mean()
         (actions.grad,) = torch.autograd.grad(loss, [actions])

@@ -18,8 +18,8 @@ from world_model_trainer.evaluation.spread import rank_me, within_between
 from world_model_trainer.laboratory.moving_dots.data import SIDE, MovingDots
 from world_model_trainer.laboratory.moving_dots.networks import DotsModel, as_trajectories
 
-FIT, JUDGED, SPREAD = 6000, 3000, 512
-"""Trajectories to fit the probe on, to judge it on, and to measure the spread of embeddings on."""
+JUDGED, SPREAD = 3000, 512
+"""Trajectories to judge the probe on, after a fit on twice as many others; and to measure embeddings' spread on."""
 PENALTY = 1e-8
 """Of the least squares, per sample and mean square of the states: for rank alone."""
 MIDDLE = (SIDE - 1) / 2.0
@@ -67,16 +67,16 @@ def squared_errors(read: Read, states: Tensor, locations: Tensor) -> Tensor:
     return (read(states) - locations).square().sum(dim=-1)
 
 
-def probe(model: DotsModel, dots: MovingDots) -> dict[str, Any]:
-    """Measure a frozen model on fresh trajectories of ``dots``; lengths are in pixels.
+def probe(model: DotsModel, dots: MovingDots, judged: int = JUDGED) -> dict[str, Any]:
+    """Measure a frozen model on fresh trajectories of ``dots``, ``judged`` of them; lengths in pixels.
 
     ``rmse`` over all frames, ``rmse_by_step``, ``encoder_rmse`` of a probe of the first frame's embedding alone,
     ``mean_rmse`` of the mean location, and the embeddings' spread. Of three dots, ``rmse`` is the first one's, whose
     actions the model sees, and ``dots`` has all of them.
     """
     model.eval()
-    fit, judged = look(model, dots, FIT), look(model, dots, JUDGED)
-    all_dots = [_probe_one(fit, judged, dot) for dot in range(fit.locations.shape[2])]
+    known, asked = look(model, dots, 2 * judged), look(model, dots, judged)
+    all_dots = [_probe_one(known, asked, dot) for dot in range(known.locations.shape[2])]
     found = {**all_dots[0], **_spread(model, dots)}
     if len(all_dots) > 1:
         found["dots"] = all_dots
