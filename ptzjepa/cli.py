@@ -1,5 +1,5 @@
 """The command line: ``ptzjepa demo``, ``up``, ``camera``, ``dream``, ``track``, ``models``, ``leases``, ``broker``,
-``verify``, ``world-model``.
+``verify``, ``world-model``, ``moving-dots``.
 
 Wrong input ends with one line ``error: …`` on stderr and exit code 2, never with a traceback.
 """
@@ -18,6 +18,7 @@ from rich.console import Console
 from ptzjepa import broker, leases, models
 from ptzjepa.camera_commands import app as camera_app
 from ptzjepa.dream import app as dream_app
+from ptzjepa.moving_dots.cli import app as moving_dots_app
 from ptzjepa.options import RunOptions
 from ptzjepa.world_model.cli import app as world_model_app
 from shared.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_USER, UserError
@@ -40,6 +41,7 @@ app.add_typer(models.app, name="models")
 app.add_typer(leases.app, name="leases")
 app.add_typer(broker.app, name="broker")
 app.add_typer(world_model_app, name="world-model")
+app.add_typer(moving_dots_app, name="moving-dots")
 
 Panorama = Annotated[
     Path | None,

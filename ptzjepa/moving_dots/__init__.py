@@ -1,0 +1,1 @@
+"""The moving-dots laboratory on the command line."""
