@@ -50,7 +50,7 @@ class TrainerSettings(ServiceSettings):
     preset: str = Field(default="tiny", description="networks of a new world model: tiny, small or ptzjepa")
     objective: str = Field(
         default="vicreg+idm+pose",
-        description="vicreg, sigreg, ema, simclr, rssm, random or prediction; add-ons: +idm, +pose",
+        description="vicreg, sigreg, ema, simclr, rssm, random or prediction; add-ons: +idm, +pose, +motion",
     )
     objective_weights: dict[str, Annotated[float, Field(ge=0.0, allow_inf_nan=False)]] = Field(
         default_factory=dict, description='weights of its terms by name, where not its own: {"pose": 2}'

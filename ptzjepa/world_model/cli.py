@@ -49,7 +49,7 @@ def train(
     minutes: Minutes = 10.0,
     seed: Seed = 0,
     preset: Preset = "tiny",
-    objective: Objective = "vicreg+idm",
+    objective: Objective = "vicreg+idm+pose",
     cameras: Annotated[
         int, typer.Option(min=0, max=8, metavar="N", help="Cameras, each with its own fixed overlay; 0: no overlay.")
     ] = 0,
