@@ -22,6 +22,7 @@ from rich.console import Console
 
 from ptzjepa.moving_dots.cells import Cell, cells, known_methods
 from ptzjepa.moving_dots.figure import draw
+from ptzjepa.moving_dots.recipe import recipe
 from ptzjepa.moving_dots.summary import summarise
 from ptzjepa.moving_dots.tables import markdown
 from ptzjepa.moving_dots.worker import CELLS, CLAIMS, PLAN, read_cell
@@ -52,7 +53,7 @@ def study(options: StudyOptions, console: Console) -> int:
     _check(options)
     wanted = list(cells(options.methods, options.levels, options.seeds))
     for cell in wanted:
-        cell.config(options.values)
+        recipe(cell.config(options.values))
     with claimed(options.out):
         for name in (CELLS, CLAIMS):
             (options.out / name).mkdir(exist_ok=True)

@@ -138,7 +138,7 @@ def test_values_go_before_files_and_later_files_before_earlier(tmp_path: Path) -
         (["model_type=VICReg", "sede=1"], "no option sede: there are"),
         (["model_type=VICReg", "vicreg.lr=1"], "no option vicreg.lr: there are action_coeff"),
         (["model_type=VICReg", "vicreg=1"], "vicreg=1"),
-        (["model_type=VICReg", "seed"], "give key=value"),
+        (["model_type=VICReg", "seed"], "--configs seed: No such file"),
         (["model_type=VICReg", "=1"], "give key=value"),
         (["model_type=VICReg", "seed=[1"], "no YAML value"),
         (["model_type=VICReg", "dataset_noise=-1"], "dataset_noise=-1"),

@@ -30,7 +30,9 @@ class Knowing(DotsModel):
     def dream(self, embedding: Tensor, actions: Tensor) -> Tensor:
         place, places = embedding[:, :2] + MIDDLE, []
         for action in actions.unbind(1):
-            place = (place + action * ACTION_SCALE).clamp(LOW, HIGH)
+            moved = place + action * ACTION_SCALE
+            # Behind a wall there would be no gradient back, and a plan that once hit it would stay there.
+            place = moved + (moved.clamp(LOW, HIGH) - moved).detach()
             places.append(place)
         return torch.nn.functional.pad(torch.stack(places, dim=1) - MIDDLE, (0, 6))
 
