@@ -37,12 +37,10 @@ class DreamBuffer:
         return version < self.newest_version - self._version_lag
 
     def add(self, dreams: Dreams, origin: DreamOrigin) -> None:
-        """Take in a batch; earlier ones of another shape are dropped."""
+        """Take in a batch; earlier ones of another shape, or with another idea of surprise, are dropped."""
         self.hear_of(origin.world_model_version)
-        if self._batches:
-            other = self._batches[-1][0]
-            if (other.length, other.embedding_size) != (dreams.length, dreams.embedding_size):
-                self._batches.clear()
+        if self._batches and _shape(self._batches[-1][0]) != _shape(dreams):
+            self._batches.clear()
         self._batches.append((dreams, origin.world_model_version))
 
     def newest(self) -> Dreams:
@@ -50,12 +48,30 @@ class DreamBuffer:
         return self._batches[-1][0]
 
     def draw(self, count: int) -> Dreams:
-        """Return up to ``count`` dreams: half from the newest batch, the rest from the others alike."""
+        """Return about ``count`` dreams: half from the newest batch, the rest from the others alike.
+
+        Dreams that began at the same view stay together, so it may be some more; never more than there are.
+        """
         older = [dreams for dreams, _ in list(self._batches)[:-1]]
         fresh = self._some(self.newest(), count - count // 2 if older else count)
-        if not older:
+        if not older or len(fresh) >= count:
             return fresh
         return Dreams.join([fresh, self._some(Dreams.join(older), count - len(fresh))])
 
+    def forget(self) -> None:
+        """Drop all batches, and what is known of versions: the world model is another one."""
+        self._batches.clear()
+        self.newest_version = 0
+
     def _some(self, dreams: Dreams, count: int) -> Dreams:
-        return dreams.pick(torch.randperm(len(dreams), generator=self._generator)[:count])
+        per_start = torch.bincount(dreams.starts.long())
+        order = torch.randperm(len(per_start), generator=self._generator)
+        enough = int((per_start[order].cumsum(0) < count).sum()) + 1
+        chosen = torch.zeros(len(per_start), dtype=torch.bool)
+        chosen[order[:enough]] = True
+        picked = chosen[dreams.starts.long()].nonzero().squeeze(1)
+        return dreams.pick(picked)
+
+
+def _shape(dreams: Dreams) -> tuple[int, int, str]:
+    return dreams.length, dreams.embedding_size, dreams.surprise

@@ -2,33 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import torch
 from torch import Tensor
 
 from dreamer_agent.agents.base import Agent, Mode
 from dreamer_agent.dreams import Dreams
+from dreamer_agent.imagination import Imagination
 from dreamer_agent.reach import reach
-
-
-class Foresight(Protocol):
-    """What a world model says of one move."""
-
-    @property
-    def embedding(self) -> Tensor:
-        """The next embedding, ``[B, D]``."""
-
-    @property
-    def surprise(self) -> Tensor:
-        """How wrong the model expects to be, ``[B]``, never negative."""
-
-
-class Imagination(Protocol):
-    """The one thing that dreaming needs of a world model."""
-
-    def predict(self, embedding: Tensor, pose: Tensor, action: Tensor, next_pose: Tensor) -> Foresight:
-        """Predict one move of every dream: ``[B, D]`` and three times ``[B, 3]``."""
 
 
 @torch.no_grad()
@@ -43,14 +23,22 @@ def dream(
     length: int,
     random_share: float,
     generator: torch.Generator,
+    per_start: int = 1,
+    surprise: str = "",
 ) -> Dreams:
     """Dream ``length`` moves from each of ``B`` starts: ``embedding [B, D]``, ``pose [B, 3]``, ``limits [B, 5]``.
 
-    ``actions [A, 3]`` is the action table. The agent chooses, except for ``random_share`` of the moves; the recorded
-    probabilities are those of this mixture. ``ValueError`` if the world model says something that is not finite.
+    ``actions [A, 3]`` is the action table. The agent chooses, except for ``random_share`` of the moves, or all of them
+    where the agent wants it so; the recorded probabilities are those of this mixture. ``per_start`` dreams begin at each start, so ``B·per_start`` come back.
+    ``surprise`` says what the world model's surprise is. ``ValueError`` if it says something that is not finite.
     """
+    starts = torch.arange(len(embedding), dtype=torch.int32).repeat_interleave(per_start)
+    if per_start > 1:
+        embedding, pose, limits = (each.repeat_interleave(per_start, dim=0) for each in (embedding, pose, limits))
     embeddings, poses = [embedding.half()], [pose]
     chosen, log_probs, rewards = [], [], []
+    if agent.dreams_at_random:
+        random_share = 1.0
     for _ in range(length):
         # Agent and world model see what will be stored, so that a learner finds the very same probabilities.
         seen = embeddings[-1].float()
@@ -70,6 +58,8 @@ def dream(
         torch.stack(chosen, dim=1),
         torch.stack(log_probs, dim=1),
         torch.stack(rewards, dim=1),
+        starts,
+        surprise,
     )
     dreams.check()
     return dreams

@@ -7,7 +7,7 @@ embeddings travel in half precision.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Self
 
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 from shared.messages import Name
 from shared.world_model import load_tensors, save_tensors
 
-FORMAT = "ptzjepa-dreams-1"
+FORMAT = "ptzjepa-dreams-2"
 
 
 class DreamOrigin(BaseModel):
@@ -32,6 +32,7 @@ class DreamOrigin(BaseModel):
     policy_version: int = Field(ge=0, description="0: moves at random")
     camera: Name
     action_table: str = Field(description="digest of the table that the action indices refer to")
+    surprise: str = Field(default="", description="what surprise is to the world model; empty: nobody said")
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,14 @@ class Dreams:
     """``[B, T]`` float32: logarithm of the probability with which the dreamer chose the action."""
     rewards: Tensor
     """``[B, T]`` float32: the surprise that the world model expects of the move, as it came out of the model."""
+    starts: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int32))
+    """``[B]`` int32: dreams of one number began at the same view; where not given, no two did."""
+    surprise: str = ""
+    """What surprise is to the world model (``shared.world_model.surprise``); empty where nobody said."""
+
+    def __post_init__(self) -> None:
+        if not self.starts.numel():
+            object.__setattr__(self, "starts", torch.arange(len(self), dtype=torch.int32))
 
     def __len__(self) -> int:
         return self.actions.shape[0]
@@ -64,16 +73,24 @@ class Dreams:
 
     def pick(self, indices: Tensor) -> Dreams:
         """Return the dreams at ``indices [N]`` int64."""
-        return Dreams(**{name: tensor[indices] for name, tensor in self._tensors().items()})
+        return Dreams(**{name: tensor[indices] for name, tensor in self._tensors().items()}, surprise=self.surprise)
 
     @classmethod
     def join(cls, parts: Sequence[Self]) -> Dreams:
-        """Return all dreams of ``parts`` as one batch; they must have the same length and embedding size."""
-        return Dreams(**{field.name: torch.cat([getattr(part, field.name) for part in parts]) for field in fields(cls)})
+        """Return all dreams of ``parts`` as one batch; they must have the same length and embedding size.
+
+        Dreams of different parts began at different views.
+        """
+        joined = {name: torch.cat([part._tensors()[name] for part in parts]) for name in parts[0]._tensors()}
+        below, starts = 0, []
+        for part in parts:
+            starts.append(part.starts + below)
+            below += int(part.starts.max()) + 1
+        return Dreams(**{**joined, "starts": torch.cat(starts)}, surprise=parts[0].surprise)
 
     def to_bytes(self, origin: DreamOrigin) -> bytes:
         """Return the file that ``from_bytes`` reads."""
-        return save_tensors(self._tensors(), origin.model_dump())
+        return save_tensors(self._tensors(), {**origin.model_dump(), "surprise": self.surprise})
 
     @classmethod
     def from_bytes(cls, data: bytes) -> tuple[Dreams, DreamOrigin]:
@@ -85,10 +102,10 @@ class Dreams:
             raise ValueError(f"not a file of dreams: {error.errors()[0]['loc']}: {error.errors()[0]['msg']}") from error
         if origin.format != FORMAT:
             raise ValueError(f"dreams in the format {origin.format!r}, not {FORMAT!r}")
-        missing = {field.name for field in fields(cls)} ^ tensors.keys()
+        missing = _TENSORS ^ tensors.keys()
         if missing:
             raise ValueError(f"dreams with tensors missing or unknown: {sorted(missing)}")
-        dreams = Dreams(**tensors)
+        dreams = Dreams(**tensors, surprise=origin.surprise)
         dreams.check()
         return dreams, origin
 
@@ -103,6 +120,7 @@ class Dreams:
             "actions": ((batch, steps - 1), torch.int64),
             "log_probs": ((batch, steps - 1), torch.float32),
             "rewards": ((batch, steps - 1), torch.float32),
+            "starts": ((batch,), torch.int32),
         }
         for name, tensor in self._tensors().items():
             shape, kind = wanted[name]
@@ -114,6 +132,11 @@ class Dreams:
             raise ValueError("no dreams, or dreams without a move")
         if bool((self.actions < 0).any()):
             raise ValueError("actions: an index below zero")
+        if bool((self.starts < 0).any()):
+            raise ValueError("starts: a number below zero")
 
     def _tensors(self) -> dict[str, Tensor]:
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: getattr(self, name) for name in _TENSORS}
+
+
+_TENSORS = frozenset(each.name for each in fields(Dreams)) - {"surprise"}

@@ -5,11 +5,12 @@ from __future__ import annotations
 import random
 
 from camera_sampler.policies.base import Policy
-from camera_sampler.policies.least_recently_viewed import LeastRecentlyViewed, Optics
+from camera_sampler.policies.least_recently_viewed import LeastRecentlyViewed
 from camera_sampler.policies.presets import Presets, load_presets
 from camera_sampler.policies.random_walk import RandomWalk
 from camera_sampler.policies.raster import Raster
 from camera_sampler.settings import SamplerSettings
+from shared.viewing import Optics
 
 __all__ = ["Policy", "own_policy"]
 

@@ -6,7 +6,8 @@ from abc import ABC, abstractmethod
 from typing import ClassVar
 
 from shared.actions import Action
-from shared.pose import Pose, PoseLimits, wrap_pan
+from shared.pose import Pose, PoseLimits
+from shared.viewing import pan_between
 
 
 class Policy(ABC):
@@ -34,9 +35,3 @@ class Policy(ABC):
             tilt=target.tilt - pose.tilt,
             zoom=target.zoom - pose.zoom,
         )
-
-
-def pan_between(pose: Pose, target: Pose, limits: PoseLimits) -> float:
-    """Return the degrees of pan from one pose to another: the shorter way where the camera turns all the way round."""
-    pan = target.pan - pose.pan
-    return wrap_pan(pan) if limits.full_circle else pan

@@ -3,59 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import ClassVar
 
-from camera_sampler.policies.base import Policy, pan_between
-from camera_sampler.policies.raster import stations
+from camera_sampler.policies.base import Policy
 from shared.actions import Action
 from shared.pose import Pose, PoseLimits
+from shared.viewing import WIDEST, Optics, pan_between, tour
 
 _NEVER = -math.inf
-_WIDEST = 2.0
-"""A view at this zoom or beyond shows too little of a cell to count as a look at it."""
-
-
-@dataclass(frozen=True)
-class Optics:
-    """What a view at zoom 1 shows: degrees across and upright, and the share of it that neighbours shall share."""
-
-    across: float = 60.0
-    upright: float = 36.0
-    overlap: float = 0.3
-
-    @classmethod
-    def of_picture(cls, across: float, width: int, height: int, overlap: float) -> Optics:
-        """Make the optics of a camera with square pixels."""
-        half = math.tan(math.radians(across / 2.0)) * height / width
-        return cls(across, 2.0 * math.degrees(math.atan(half)), overlap)
-
-
-def cells(limits: PoseLimits, optics: Optics) -> list[Pose]:
-    """Return poses whose views at zoom 1 overlap and together show everything in reach, row by row from the top.
-
-    The further a row is from the horizon, the fewer poses it needs.
-    """
-    rows = _steps(limits.tilt_max - limits.tilt_min, (1.0 - optics.overlap) * optics.upright)
-    return [
-        limits.reach(pan, tilt, 1.0)
-        for tilt in stations(limits.tilt_max, limits.tilt_min, rows)
-        for pan in _columns(limits, tilt, optics)
-    ]
-
-
-def _columns(limits: PoseLimits, tilt: float, optics: Optics) -> list[float]:
-    # Seen from above, a tilted view is narrowest at its edge towards the horizon.
-    rise, half = math.radians(abs(tilt)), math.tan(math.radians(optics.across / 2.0))
-    edge = math.cos(rise) + math.sin(rise) * math.tan(math.radians(optics.upright / 2.0))
-    narrowest = 2.0 * math.degrees(math.atan2(half, edge))
-    columns = _steps(limits.pan_max - limits.pan_min, (1.0 - optics.overlap) * min(narrowest, optics.across))
-    pans = stations(limits.pan_min, limits.pan_max, columns)
-    return pans[:-1] if limits.full_circle else pans
-
-
-def _steps(span: float, step: float) -> int:
-    return max(1, math.ceil(span / step - 1e-9))
 
 
 class LeastRecentlyViewed(Policy):
@@ -93,7 +48,7 @@ class LeastRecentlyViewed(Policy):
         if not self._under_way:
             self._looks += 1
         self._under_way, self._at = False, pose
-        if pose.zoom < _WIDEST:
+        if pose.zoom < WIDEST:
             self._note(min(range(len(self._cells)), key=lambda cell: self._way(pose, self._cells[cell], limits)))
 
     def _next(self, pose: Pose | None, limits: PoseLimits) -> Pose:
@@ -111,7 +66,7 @@ class LeastRecentlyViewed(Policy):
 
     def _lay_out(self, limits: PoseLimits) -> None:
         if limits != self._limits:
-            self._limits, self._cells = limits, cells(limits, self._optics)
+            self._limits, self._cells = limits, tour(limits, self._optics)
             self._looked = [_NEVER] * len(self._cells)
 
     @staticmethod

@@ -7,6 +7,7 @@ from typing import ClassVar
 from camera_sampler.policies.base import Policy
 from shared.actions import Action
 from shared.pose import Pose, PoseLimits
+from shared.viewing import stations
 
 RASTER_PAN, RASTER_TILT = 20.0, 15.0
 """The sweep's steps in degrees: views at zoom 1 overlap by two thirds across and, at 16:9, by half from row to row."""
@@ -43,8 +44,3 @@ class Raster(Policy):
         row, column = divmod(self._next % (len(columns) * len(rows)), len(columns))
         self._next += 1
         return limits.reach(columns[-1 - column if row % 2 else column], rows[row], 1.0)
-
-
-def stations(first: float, last: float, steps: int) -> list[float]:
-    """Return where ``steps`` equal steps from ``first`` to ``last`` lead, both ends included."""
-    return [first + (last - first) * index / steps for index in range(steps + 1)]

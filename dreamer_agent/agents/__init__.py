@@ -1,12 +1,15 @@
-"""Who chooses the moves: one interface, the actor-critic that learns in dreams, and baselines that do not learn."""
+"""Who chooses the moves: one interface, agents that learn in dreams or plan, and baselines that do neither."""
 
 from dreamer_agent.agents.actor_critic import ActorCritic, ActorCriticConfig
 from dreamer_agent.agents.base import Agent, Mode
 from dreamer_agent.agents.checkpoint import PolicyCard, load_policy, save_policy
 from dreamer_agent.agents.random import RandomAgent
 from dreamer_agent.agents.raster import RasterAgent
+from dreamer_agent.agents.registry import AGENTS, BASELINES, make_agent
 
 __all__ = [
+    "AGENTS",
+    "BASELINES",
     "ActorCritic",
     "ActorCriticConfig",
     "Agent",
@@ -15,5 +18,6 @@ __all__ = [
     "RandomAgent",
     "RasterAgent",
     "load_policy",
+    "make_agent",
     "save_policy",
 ]

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from dreamer_agent.dreams import Dreams
+from dreamer_agent.imagination import Imagination
 
 
 class Mode(StrEnum):
@@ -22,13 +23,36 @@ class Mode(StrEnum):
 
 
 class Agent(ABC):
-    """Chooses moves, and may learn from dreams. ``B`` is the batch, ``D`` the embedding's size, ``A`` the actions."""
+    """Chooses moves, and may learn from dreams. ``B`` is the batch, ``D`` the embedding's size, ``A`` the actions.
+
+    An agent that steers is asked for ``log_probabilities`` and told what came of them by ``moved``; ``act`` is both.
+    """
 
     algorithm: ClassVar[str]
+    learns: ClassVar[bool] = False
+    """Whether ``update`` changes how it moves: only then a learner has work."""
+    dreams_at_random: bool = False
+    """Whether it wants to learn from dreams whose moves are made by chance, all of them."""
+    updates: int = 0
+    """Updates so far, over all restarts."""
+    meant: Tensor | None = None
+    """``[B, 3]``: the very change of pose that the last answer meant, where that need not be a move of the table."""
 
     @abstractmethod
     def log_probabilities(self, embedding: Tensor, pose: Tensor) -> Tensor:
-        """Return ``[B, A]``: the logarithm of each action's probability at ``embedding [B, D]`` and ``pose [B, 3]``."""
+        """Return ``[B, A]``: the logarithm of each action's probability at ``embedding [B, D]`` and ``pose [B, 3]``.
+
+        To ask twice changes nothing.
+        """
+
+    def moved(self, actions: Tensor) -> None:  # noqa: B027 - most agents need not know
+        """Take note of the actions ``[B]`` that were made of the last answer."""
+
+    def consult(self, world_model: Imagination, limits: Tensor, surprise: str) -> None:  # noqa: B027 - as above
+        """Take the world model, the camera's ``limits [1, 5]`` and what surprise is, to think with before moving."""
+
+    def saw(self, pose: Tensor, seconds: float) -> None:  # noqa: B027 - most agents need not know
+        """Take note of a real view's ``pose [3]`` and of when it was taken, in seconds since any fixed time."""
 
     def update(self, dreams: Dreams) -> dict[str, float]:
         """Learn from a batch of dreams; returns named terms. An agent that does not learn returns none."""
@@ -44,6 +68,10 @@ class Agent(ABC):
         if state:
             raise ValueError(f"the agent {self.algorithm!r} keeps no state")
 
+    def finite(self) -> bool:
+        """Whether every number that a checkpoint would hold is finite."""
+        return all(bool(torch.isfinite(value).all()) for value in self.state().values())
+
     @torch.no_grad()
     def act(
         self,
@@ -54,17 +82,34 @@ class Agent(ABC):
         random_share: float = 0.0,
         generator: torch.Generator | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Choose actions: indices ``[B]`` int64 and the logarithm ``[B]`` of the probability of having chosen them.
-
-        With ``random_share`` that part of the sampled moves is drawn evenly from the whole table, and the probability
-        returned is the mixture's. A greedy choice is certain, so its logarithm is zero.
-        """
+        """Choose actions: indices ``[B]`` int64 and the logarithm ``[B]`` of the probability of having chosen them."""
         log_probs = self.log_probabilities(embedding, pose)
-        if mode is Mode.GREEDY:
-            return log_probs.argmax(dim=-1), torch.zeros(len(log_probs), device=log_probs.device)
-        if random_share > 0.0:
-            even = torch.full_like(log_probs, math.log(random_share / log_probs.shape[-1]))
-            kept = log_probs + math.log1p(-random_share) if random_share < 1.0 else torch.full_like(even, -math.inf)
-            log_probs = torch.logaddexp(kept, even)
-        chosen = torch.multinomial(log_probs.exp(), 1, generator=generator)
-        return chosen.squeeze(-1), log_probs.gather(-1, chosen).squeeze(-1)
+        chosen = choose(log_probs, mode, random_share=random_share, generator=generator)
+        self.moved(chosen[0])
+        return chosen
+
+
+def choose(
+    log_probs: Tensor, mode: Mode, *, random_share: float = 0.0, generator: torch.Generator | None = None
+) -> tuple[Tensor, Tensor]:
+    """Choose of ``log_probs [B, A]``: indices ``[B]`` and the logarithm ``[B]`` of the probability of the choice.
+
+    With ``random_share`` that part of the sampled moves is drawn evenly from the whole table, and the probability
+    returned is the mixture's. A greedy choice is certain, so its logarithm is zero.
+    """
+    if mode is Mode.GREEDY:
+        return log_probs.argmax(dim=-1), torch.zeros(len(log_probs), device=log_probs.device)
+    if random_share > 0.0:
+        even = torch.full_like(log_probs, math.log(random_share / log_probs.shape[-1]))
+        kept = log_probs + math.log1p(-random_share) if random_share < 1.0 else torch.full_like(even, -math.inf)
+        log_probs = torch.logaddexp(kept, even)
+    chosen = torch.multinomial(log_probs.exp(), 1, generator=generator)
+    return chosen.squeeze(-1), log_probs.gather(-1, chosen).squeeze(-1)
+
+
+def certainty(log_probs: Tensor) -> Tensor:
+    """Return ``[B]``: one minus the entropy's share of the most possible; 1 for a choice without alternative."""
+    if log_probs.shape[-1] < 2:
+        return torch.ones(len(log_probs))
+    entropy = torch.special.entr(log_probs.exp()).sum(dim=-1)
+    return (1.0 - entropy / math.log(log_probs.shape[-1])).clamp(0.0, 1.0)

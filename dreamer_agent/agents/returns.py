@@ -1,6 +1,7 @@
-"""The arithmetic of returns: λ-returns, two-hot values on symmetric exponential bins, the scale of returns.
+"""The arithmetic of returns: λ-returns, GAE, n-step targets, two-hot values on exponential bins, the scale of returns.
 
-After Hafner et al., "Mastering Diverse Domains through World Models" (DreamerV3).
+After Hafner et al., "Mastering Diverse Domains through World Models" (DreamerV3), and Schulman et al.,
+"High-Dimensional Continuous Control Using Generalized Advantage Estimation".
 """
 
 from __future__ import annotations
@@ -31,6 +32,35 @@ def lambda_returns(rewards: Tensor, values: Tensor, *, discount: float, mixing: 
         ahead = rewards[:, step] + discount * ((1.0 - mixing) * values[:, step + 1] + mixing * ahead)
         backwards.append(ahead)
     return torch.stack(backwards[::-1], dim=1)
+
+
+def advantages(rewards: Tensor, values: Tensor, *, discount: float, mixing: float) -> Tensor:
+    """Return ``[B, T]``: the generalised advantage of every step of ``rewards [B, T]`` with ``values [B, T+1]``.
+
+    ``A_t = δ_t + γλ·A_{t+1}`` with ``δ_t = r_t + γ·v_{t+1} − v_t``; beyond the last step nothing is known, and added.
+    """
+    ahead = torch.zeros_like(values[:, -1])
+    backwards = []
+    for step in range(rewards.shape[1] - 1, -1, -1):
+        error = rewards[:, step] + discount * values[:, step + 1] - values[:, step]
+        ahead = error + discount * mixing * ahead
+        backwards.append(ahead)
+    return torch.stack(backwards[::-1], dim=1)
+
+
+def n_step_targets(rewards: Tensor, values: Tensor, *, discount: float, steps: int) -> Tensor:
+    """Return ``[B, T]``: up to ``steps`` of ``rewards [B, T]`` and the value that follows of ``values [B, T+1]``.
+
+    Fewer where the dream breaks off before.
+    """
+    length = rewards.shape[1]
+    rows = []
+    for first in range(length):
+        last = min(first + steps, length)
+        powers = discount ** torch.arange(last - first, dtype=rewards.dtype, device=rewards.device)
+        gained = (rewards[:, first:last] * powers).sum(dim=1)
+        rows.append(gained + discount ** (last - first) * values[:, last])
+    return torch.stack(rows, dim=1)
 
 
 class TwoHot:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -22,6 +22,14 @@ class Reward(Protocol):
 
     def signal(self, dreams: Dreams) -> Tensor:
         """Return ``[B, T]``: what each dreamed move is worth, on any scale; more is better."""
+
+
+@runtime_checkable
+class Remembering(Protocol):
+    """A reward that wants to know where the camera has really looked."""
+
+    def saw(self, pose: Tensor, seconds: float) -> None:
+        """Take note of a real view at ``pose [3]``, taken at ``seconds`` since any fixed time."""
 
 
 @dataclass
@@ -48,14 +56,24 @@ class RewardMix:
             raise ValueError("two rewards share a name")
         self._parts = list(parts)
 
-    def combine(self, dreams: Dreams) -> tuple[Tensor, dict[str, float]]:
-        """Return the rewards ``[B, T]`` and named terms: each part's raw mean and its share of the mix's size."""
+    def saw(self, pose: Tensor, seconds: float) -> None:
+        """Tell the rewards that want to know of a real view at ``pose [3]``, taken at ``seconds``."""
+        for part in self._parts:
+            if isinstance(part.reward, Remembering):
+                part.reward.saw(pose, seconds)
+
+    def combine(self, dreams: Dreams, *, learn: bool = True) -> tuple[Tensor, dict[str, float]]:
+        """Return the rewards ``[B, T]`` and named terms: each part's raw mean and its share of the mix's size.
+
+        Scales follow these dreams unless told not to ``learn``, as when plans are weighed rather than dreams.
+        """
         total = torch.zeros_like(dreams.rewards)
         terms: dict[str, float] = {}
         sizes: dict[str, float] = {}
         for part in self._parts:
             signal = part.reward.signal(dreams)
-            part.scale.update(signal)
+            if learn:
+                part.scale.update(signal)
             weighed = part.weight * part.scale.normalise(signal)
             total = total + weighed
             terms[f"reward_{part.reward.name}_mean"] = float(signal.mean())

@@ -8,8 +8,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from camera_sampler.policies.base import Policy
-from camera_sampler.policies.least_recently_viewed import LeastRecentlyViewed, Optics, cells
+from camera_sampler.policies.least_recently_viewed import LeastRecentlyViewed
 from shared.pose import Pose, PoseLimits
+from shared.viewing import Optics, tour
 
 OPTICS = Optics()
 
@@ -59,7 +60,7 @@ def places(poses: list[Pose]) -> list[tuple[float, float]]:
 def test_the_cells_views_show_everything_in_reach(
     limits: PoseLimits, optics: Optics, shares: list[tuple[float, float]]
 ) -> None:
-    grid = cells(limits, optics)
+    grid = tour(limits, optics)
     for across, up in shares:
         pan = limits.pan_min + across * (limits.pan_max - limits.pan_min)
         at = Pose(pan=pan, tilt=limits.tilt_min + up * (limits.tilt_max - limits.tilt_min))
@@ -70,7 +71,7 @@ def test_the_cells_views_show_everything_in_reach(
 @given(reaches(), st.floats(40.0, 120.0))
 def test_no_cell_waits_for_longer_than_promised(limits: PoseLimits, across: float) -> None:
     optics = Optics.of_picture(across, 320, 180, 0.2)
-    wanted = places(cells(limits, optics))
+    wanted = places(tour(limits, optics))
     count = len(wanted)
     seen = places(walk(LeastRecentlyViewed(optics), limits, 4 * count))
     assert set(seen[:count]) == set(wanted)
@@ -83,7 +84,7 @@ def test_no_cell_waits_for_longer_than_promised(limits: PoseLimits, across: floa
 def test_nearly_equal_ages_go_by_nearness() -> None:
     """The head travels a fraction of what strict order of age makes of the same random beginning."""
     limits = PoseLimits()
-    grid = cells(limits, OPTICS)
+    grid = tour(limits, OPTICS)
     policy = LeastRecentlyViewed(OPTICS)
     walk(policy, limits, 3 * len(grid))
     poses = walk(policy, limits, 3 * len(grid), grid[0])
@@ -96,7 +97,7 @@ def test_nearly_equal_ages_go_by_nearness() -> None:
 
 def test_what_an_agent_looked_at_counts() -> None:
     limits, policy = PoseLimits(), LeastRecentlyViewed(OPTICS)
-    grid = cells(limits, OPTICS)
+    grid = tour(limits, OPTICS)
     for cell in grid[:-1]:
         policy.saw(cell.model_copy(update={"tilt": cell.tilt - 1.0}), limits)
     assert policy.choose(grid[0], limits).apply(grid[0], limits) == grid[-1]
@@ -114,7 +115,7 @@ def test_a_zoomed_view_is_no_look_at_a_cell() -> None:
 def test_a_cell_that_cannot_be_reached_does_not_hold_the_camera() -> None:
     limits, policy = PoseLimits(), LeastRecentlyViewed(OPTICS)
     here = Pose(pan=0.0, tilt=0.0)
-    count = len(cells(limits, OPTICS))
+    count = len(tour(limits, OPTICS))
     chosen = places([policy.choose(here, limits).apply(here, limits) for _ in range(2 * count)])
     assert len(set(chosen)) == count
 
@@ -122,7 +123,7 @@ def test_a_cell_that_cannot_be_reached_does_not_hold_the_camera() -> None:
 @pytest.mark.parametrize("movements", [1, 4])
 def test_episodes_go_on_where_the_last_one_ended(movements: int) -> None:
     limits, policy = PoseLimits(), LeastRecentlyViewed(OPTICS)
-    count = len(cells(limits, OPTICS))
+    count = len(tour(limits, OPTICS))
     poses: list[Pose] = []
     while len(poses) < count:
         poses += walk(policy, limits, movements + 1)
