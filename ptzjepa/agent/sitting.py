@@ -225,4 +225,3 @@ class Sitting:
         return probes.batch_scalar_calibration(
             self._model, self._images[1:], self._seen(), self._scene.layout, self._material.after, self._seed
         )
-

@@ -75,7 +75,9 @@ class ZonedScene:
         shown = (across < 1.0) & (up >= 0.0) & (up < 1.0)
         if not shown.any():
             return
-        blocks = np.random.default_rng((self._seed, 11, frame % 2**32)).integers(0, 256, (TV_ROWS, TV_COLUMNS, 3), np.uint8)
+        blocks = np.random.default_rng((self._seed, 11, frame % 2**32)).integers(
+            0, 256, (TV_ROWS, TV_COLUMNS, 3), np.uint8
+        )
         view[shown] = blocks[(up[shown] * TV_ROWS).astype(int), (across[shown] * TV_COLUMNS).astype(int)]
 
 
