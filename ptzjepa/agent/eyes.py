@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from camera_sampler.simulation.scenes import Scene
-from ptzjepa.agent.protocol import MOVES, VIEW, ZOOM, Camera, networks, pose_array
+from ptzjepa.agent.protocol import MOVES, VIEW, Camera, networks, pose_array
 from shared.pose import Pose
 from shared.world_model import WorldModel
 from world_model_trainer.objectives import Trajectories, build_objective

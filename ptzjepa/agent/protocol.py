@@ -54,8 +54,8 @@ class Protocol:
     """Frames from one update of the world model to the next."""
     dream_every: int = 5
     """Frames from one batch of dreams to the next."""
-    number_of_dreams: int = 64
-    dream_length: int = 12
+    number_of_dreams: int = 48
+    dream_length: int = 10
     updates_per_batch: int = 2
     greedy_share: float = 0.5
     """As the pilot's setting of that name."""
