@@ -122,6 +122,28 @@ class Predictor(nn.Module):
         return self.exit(states), self.reward(states)
 
 
+class Values(nn.Module):
+    """PTZJEPA's agent: what each of 21 moves is worth, the mean over 256 tokens."""
+
+    positions: Tensor
+
+    def __init__(self, actions: int = 21) -> None:
+        super().__init__()
+        self.entry, self.here = nn.Linear(WIDTH, PREDICTOR_WIDTH), nn.Linear(3, PREDICTOR_WIDTH)
+        self.register_buffer("positions", _grid(PREDICTOR_WIDTH))
+        self.blocks = nn.ModuleList(_Block(PREDICTOR_WIDTH) for _ in range(DEPTH))
+        self.norm, self.exit = nn.LayerNorm(PREDICTOR_WIDTH, eps=1e-6), nn.Linear(PREDICTOR_WIDTH, actions)
+        _initialise(self)
+
+    def forward(self, tokens: Tensor, here: Tensor) -> Tensor:
+        """Map ``tokens [B, 256, 192]`` and raw positions ``[B, 3]`` to values ``[B, 21]``."""
+        states = self.entry(tokens) + self.here(here).unsqueeze(1) + self.positions
+        for block in self.blocks:
+            states = block(states)
+        values: Tensor = self.exit(self.norm(states)).mean(dim=1)
+        return values
+
+
 @dataclass(frozen=True)
 class Losses:
     """What one micro-step came to: the two losses, and the mean absolute gradient that is the reward."""

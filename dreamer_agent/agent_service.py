@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
 
-from dreamer_agent.agents import ActorCritic, ActorCriticConfig, PolicyCard, load_policy, save_policy
+from dreamer_agent import choices
+from dreamer_agent.agents import LearnedAgent, PolicyCard, load_policy, save_policy
 from dreamer_agent.dream_buffer import DreamBuffer
 from dreamer_agent.dreams import DreamOrigin, Dreams
 from dreamer_agent.learner_metrics import LearnerMetrics
+from dreamer_agent.pools import pool
 from dreamer_agent.settings import AgentSettings
+from dreamer_agent.watching import watch
 from shared.broker.client import BrokerAway, BrokerClient, CommitRefused, HeldLease, LeaseHeld, LeaseLost
 from shared.broker.lineage import TrainingRun
 from shared.leases import CommitRequest, Lineage, ModelVersion, Parent
@@ -44,7 +48,16 @@ class Learner(Service[AgentSettings]):
         self._broker = BrokerClient(settings)
         self._buffer = DreamBuffer(settings.dream_buffer, settings.dream_version_lag, settings.seed)
         self._worker = f"{self.name}-{settings.node}"
-        self._agent: ActorCritic | None = None
+        self._learns = choices.learns(settings)
+        self._rewards = choices.rewards(settings)
+        self._agents = pool(settings.agent, settings.rl_models)
+        self._world_models = pool(settings.world_model, settings.models)
+        self._name = self._agents[0]
+        self._world_model: str | None = None
+        """What this run's dreams are of: None until one of a pool has been chosen."""
+        self._dreamt_of: str | None = None
+        """What the dreams in the buffer are of."""
+        self._agent: LearnedAgent | None = None
         self._head: int | None = None
         """The version that ours goes on from: 0 while the agent has none, None while that is not known."""
         self._run = TrainingRun(settings.agent, None)
@@ -55,20 +68,38 @@ class Learner(Service[AgentSettings]):
         self._watch = LearnerMetrics(self.metrics)
 
     async def run(self) -> None:
-        """Take the lease, learn under it, and take it again whenever it is lost."""
+        """Take the lease, learn under it, and take it again whenever it is lost. A baseline has nothing to learn."""
         try:
-            async with self.redis_clients() as clients:
-                consumer = Consumer(clients, StreamName.DREAMS, DreamBatch, group=GROUP, name=self._worker)
-                while not self.stopping.is_set():
-                    await self._work_under_lease(clients, consumer)
+            if not self._learns:
+                self.log.info("nothing to learn", algorithm=self.settings.algorithm)
+                await self.stopping.wait()
+                return
+            async with self.redis_clients() as clients, asyncio.TaskGroup() as group:
+                if self._rewards.remembers:
+                    group.create_task(watch(self, clients, self._rewards))
+                group.create_task(self._work(clients))
         finally:
             await self._broker.aclose()
 
+    async def _work(self, clients: RedisClients) -> None:
+        consumer = Consumer(clients, StreamName.DREAMS, DreamBatch, group=GROUP, name=self._worker)
+        while not self.stopping.is_set():
+            await self._work_under_lease(clients, consumer)
+
+    def _lease(self) -> contextlib.AbstractAsyncContextManager[HeldLease]:
+        resources = [f"agent/{name}" for name in self._agents]
+        ttl_ms = self.settings.lease_ttl_ms
+        if len(resources) == 1:
+            return self._broker.lease(resources[0], holder=self._worker, ttl_ms=ttl_ms)
+        return self._broker.lease_any(resources, holder=self._worker, ttl_ms=ttl_ms)
+
     async def _work_under_lease(self, clients: RedisClients, consumer: Consumer[DreamBatch]) -> None:
-        resource = f"agent/{self.settings.agent}"
+        resource = f"agent/{self._name}"
         try:
-            async with self._broker.lease(resource, holder=self._worker, ttl_ms=self.settings.lease_ttl_ms) as lease:
+            async with self._lease() as lease:
+                resource = lease.resource
                 self.log.info("lease taken", resource=resource, fencing_token=lease.token)
+                self._take_up(resource.removeprefix("agent/"))
                 await self._resume()
                 self.set_ready("lease")
                 await self._learn_under(lease, clients, consumer)
@@ -80,11 +111,24 @@ class Learner(Service[AgentSettings]):
             self.log.warning("taking the lease again", reason=str(error))
             await self.pause(0.2)
 
+    def _take_up(self, name: str) -> None:
+        """Turn to the agent called ``name``; what is in memory of another one is not its own."""
+        if name != self._name:
+            self._name, self._agent, self._head, self._terms = name, None, None, {}
+        self._turn_to(self._world_models[0] if len(self._world_models) == 1 else None)
+
+    def _turn_to(self, world_model: str | None) -> None:
+        """Learn from this world model's dreams from now on, and forget those of another."""
+        if world_model is not None and world_model != self._dreamt_of:
+            self._buffer.forget()
+            self._dreamt_of = world_model
+        self._world_model = world_model
+
     async def _resume(self) -> None:
         """Go on from the newest version whose file is whole; from a new agent if there is none or none that fits."""
-        versions = await self._broker.versions(self.settings.agent, HEADS_TRIED)
+        versions = await self._broker.versions(self._name, HEADS_TRIED)
         head = versions[0].version if versions else 0
-        self._run, self._dreams = TrainingRun(self.settings.agent, versions[0] if versions else None), 0
+        self._run, self._dreams = TrainingRun(self._name, versions[0] if versions else None), 0
         if self._agent is not None and head == self._head:
             return
         self._agent = await self._newest_whole(versions) if versions else None
@@ -92,7 +136,7 @@ class Learner(Service[AgentSettings]):
         self._committed_updates = self._agent.updates if self._agent else 0
         self._watch.policy_version.set(head)
 
-    async def _newest_whole(self, versions: Sequence[ModelVersion]) -> ActorCritic | None:
+    async def _newest_whole(self, versions: Sequence[ModelVersion]) -> LearnedAgent | None:
         """Return the newest version that can be loaded; None if it does not fit what we are told to do.
 
         Raises why the last one could not be read if no file is whole: to start afresh would throw away all that the
@@ -109,24 +153,31 @@ class Learner(Service[AgentSettings]):
                 self.log.warning("policy does not fit; starting a new one", version=version.version, reason=str(error))
                 return None
             else:
-                self._buffer.hear_of(card.world_model_version)
+                if self.settings.loyal and card.world_model in self._world_models:
+                    self._turn_to(card.world_model)
+                if card.world_model == self._world_model:
+                    self._buffer.hear_of(card.world_model_version)
                 self.log.info("policy loaded", version=version.version, updates=agent.updates)
                 return agent
         if problem is not None:
             raise problem
         return None
 
-    def _load(self, version: ModelVersion) -> tuple[ActorCritic, PolicyCard]:
-        agent, card = load_policy(self._store.get(version.checkpoint), self._table, seed=self.settings.seed)
-        if card.world_model != self.settings.world_model:
-            self.log.warning("trained on another world model", then=card.world_model, now=self.settings.world_model)
-            card = card.model_copy(update={"world_model_version": 0})
+    def _load(self, version: ModelVersion) -> tuple[LearnedAgent, PolicyCard]:
+        data = self._store.get(version.checkpoint)
+        agent, card = load_policy(data, self._table, seed=self.settings.seed, rewards=self._rewards)
+        if reason := choices.misfit(self.settings, card):
+            raise ValueError(reason)
+        if self._world_model not in (None, card.world_model):
+            self.log.warning("trained on another world model", then=card.world_model, now=self._world_model)
         return agent, card
 
     async def _learn_under(self, lease: HeldLease, clients: RedisClients, consumer: Consumer[DreamBatch]) -> None:
-        last_commit = time.monotonic()
+        last_commit = started = time.monotonic()
         while not self.stopping.is_set():
             lease.check()
+            if len(self._agents) > 1 and time.monotonic() - started >= self.settings.run_seconds:
+                break
             received = await self.redis(lambda: consumer.read(count=8, block_ms=500))
             if received:
                 await whole(self._learn_from(received, clients, consumer))
@@ -143,8 +194,12 @@ class Learner(Service[AgentSettings]):
     async def _learn_from(
         self, received: Sequence[Received[DreamBatch]], clients: RedisClients, consumer: Consumer[DreamBatch]
     ) -> None:
+        if self._world_model is None:
+            # Of a pool, the one that is being dreamt of just now; this run stays with it.
+            dreamt = [item.message.world_model for item in received if item.message.world_model in self._world_models]
+            self._turn_to(dreamt[-1] if dreamt else None)
         for item in received:
-            if item.message.world_model == self.settings.world_model:
+            if item.message.world_model == self._world_model:
                 self._buffer.hear_of(item.message.world_model_version)
         taken = 0
         finished = []
@@ -181,7 +236,7 @@ class Learner(Service[AgentSettings]):
         return 0
 
     def _useless(self, message: DreamBatch) -> str | None:
-        if message.world_model != self.settings.world_model:
+        if message.world_model != self._world_model:
             return "other world model"
         return "stale" if self._buffer.is_stale(message.world_model_version) else None
 
@@ -195,7 +250,17 @@ class Learner(Service[AgentSettings]):
         said = (message.world_model, message.world_model_version)
         if (origin.world_model, origin.world_model_version) != said:
             raise ValueError(f"the file is of {origin.world_model} version {origin.world_model_version}, not of {said}")
+        self._try_rewards(dreams)
         return dreams, origin
+
+    def _try_rewards(self, dreams: Dreams) -> None:
+        """Raise ``ValueError`` with the reason if these dreams cannot give the rewards that the settings choose."""
+        try:
+            self._rewards.combine(dreams.pick(torch.tensor([0])), learn=False)
+        except ValueError as error:
+            self.set_ready("rewards", str(error))
+            raise
+        self.set_ready("rewards")
 
     def _fit_agent(self, dreams: Dreams) -> None:
         size = dreams.embedding_size
@@ -203,8 +268,7 @@ class Learner(Service[AgentSettings]):
             return
         if self._agent is not None:
             self.log.warning("embeddings changed size; a new agent", now=size)
-        config = ActorCriticConfig(embedding_size=size, actions=len(self._table))
-        self._agent = ActorCritic(config, self.settings.seed)
+        self._agent = choices.new_agent(self.settings, size, self._table, self._rewards)
         self._committed_updates = 0
 
     def _update(self, times: int) -> dict[str, float]:
@@ -222,9 +286,7 @@ class Learner(Service[AgentSettings]):
             return
         # Terms of a step that was not made may be NaN, which no message carries.
         terms = {name: value for name, value in self._terms.items() if abs(value) < float("inf")}
-        progress = TrainingProgress(
-            source=self._worker, learner=self.settings.agent, step=self._agent.updates, terms=terms
-        )
+        progress = TrainingProgress(source=self._worker, learner=self._name, step=self._agent.updates, terms=terms)
         stream = StreamName.PROGRESS
         await self.redis(lambda: publish(clients.commands, stream, progress, max_length=PROGRESS_LENGTH))
 
@@ -263,7 +325,7 @@ class Learner(Service[AgentSettings]):
         while True:
             lease.check()
             try:
-                return await self._broker.commit(self.settings.agent, request)
+                return await self._broker.commit(self._name, request)
             except CommitRefused:
                 self._watch.commits.labels("refused").inc()
                 raise
@@ -274,13 +336,13 @@ class Learner(Service[AgentSettings]):
                 if await self.pause(max(0.5, error.after)):
                     return None
 
-    def _save(self, agent: ActorCritic, card: PolicyCard) -> Checkpoint:
-        return self._store.put(f"agents/{self.settings.agent}", save_policy(agent, card))
+    def _save(self, agent: LearnedAgent, card: PolicyCard) -> Checkpoint:
+        return self._store.put(f"agents/{self._name}", save_policy(agent, card))
 
     async def _sweep(self) -> None:
         try:
-            folder = f"agents/{self.settings.agent}"
-            await sweep(self._store, folder, self._broker, self.settings.agent, self._keep)
+            folder = f"agents/{self._name}"
+            await sweep(self._store, folder, self._broker, self._name, self._keep)
         except (BrokerAway, StoreAway) as error:
             self.log.warning("old versions not deleted; after the next commit, then", reason=str(error))
 
@@ -288,19 +350,22 @@ class Learner(Service[AgentSettings]):
         eyes = Parent(model=card.world_model, version=card.world_model_version)
         return self._run.lineage(Parent(model=card.agent, version=head) if head else None, eyes)
 
-    def _policy_card(self, agent: ActorCritic, version: int) -> PolicyCard:
+    def _policy_card(self, agent: LearnedAgent, version: int) -> PolicyCard:
         return PolicyCard(
-            agent=self.settings.agent,
+            algorithm=agent.algorithm,
+            agent=self._name,
             policy_version=version,
-            world_model=self.settings.world_model,
+            world_model=self._dreamt_of or self._world_models[0],
             world_model_version=max(1, self._buffer.newest_version),
             action_table=self._table.digest,
             config=agent.config,
+            rewards=choices.reward_weights(self.settings),
         )
 
-    def _registry_card(self, agent: ActorCritic, card: PolicyCard, head: int) -> dict[str, object]:
+    def _registry_card(self, agent: LearnedAgent, card: PolicyCard, head: int) -> dict[str, object]:
         return {
             "algorithm": card.algorithm,
+            "rewards": card.rewards,
             "world_model": card.world_model,
             "world_model_version": card.world_model_version,
             "action_table": card.action_table,
@@ -312,9 +377,9 @@ class Learner(Service[AgentSettings]):
             "seed": self.settings.seed,
         }
 
-    def _action_shares(self, agent: ActorCritic) -> dict[str, float]:
+    def _action_shares(self, agent: LearnedAgent) -> dict[str, float]:
         """Return how often the policy would choose each action in the states of the newest dreams."""
-        if not len(self._buffer):
+        if not len(self._buffer) or agent.needs_world_model:
             return {}
         dreams = self._buffer.newest()
         with torch.no_grad():

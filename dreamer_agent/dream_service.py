@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 
-from dreamer_agent.agents import ActorCritic, Agent, PolicyCard, RandomAgent, load_policy
+from dreamer_agent.agents import Agent, PolicyCard, RandomAgent, load_policy
 from dreamer_agent.backlog import unfinished
 from dreamer_agent.dreaming import dream
 from dreamer_agent.dreams import DreamOrigin, Dreams
-from dreamer_agent.heads import Head
+from dreamer_agent.heads import Head, Loaded
+from dreamer_agent.pools import pool
 from dreamer_agent.reach import action_tensor, limits_tensor, pose_tensor
 from dreamer_agent.settings import DreamSettings
 from dreamer_agent.starts import Start, StartPool
@@ -56,8 +58,12 @@ class DreamGenerator(Service[DreamSettings]):
         self._pool = StartPool(settings.dream_views)
         self._rng = random.Random(settings.seed)
         self._generator = torch.Generator().manual_seed(settings.seed)
-        self._world_model = Head(self._broker, settings.world_model, self._load_world_model)
-        self._policy = Head(self._broker, settings.agent, self._load_policy)
+        self._world_models, self._agents = (
+            pool(settings.world_model, settings.models),
+            pool(settings.agent, settings.rl_models),
+        )
+        self._world_model = Head(self._broker, self._world_models[0], self._load_world_model)
+        self._policy = Head(self._broker, self._agents[0], self._load_policy)
         self._worker = f"{self.name}-{settings.node}"
         self._make_metrics()
 
@@ -104,7 +110,7 @@ class DreamGenerator(Service[DreamSettings]):
 
         return await asyncio.to_thread(load)
 
-    async def _load_policy(self, version: ModelVersion) -> tuple[ActorCritic, PolicyCard]:
+    async def _load_policy(self, version: ModelVersion) -> tuple[Agent, PolicyCard]:
         return await asyncio.to_thread(lambda: load_policy(self._store.get(version.checkpoint), self._table))
 
     async def _follow_heads(self) -> None:
@@ -162,9 +168,10 @@ class DreamGenerator(Service[DreamSettings]):
     async def _dream_on(self, clients: RedisClients) -> None:
         # Versions never change, so dreaming disturbs no training, and other dreamers are welcome: the lease is a shared
         # one of its own. Whoever takes it exclusively makes everybody pause who dreams from this world model.
-        resource = f"dreams/{self.settings.world_model}"
         ttl_ms = self.settings.lease_ttl_ms
         while not self.stopping.is_set():
+            await self._turn_to(clients)
+            resource = f"dreams/{self._world_model.model}"
             try:
                 async with self._broker.lease(resource, holder=self._worker, ttl_ms=ttl_ms, mode="shared"):
                     self.set_ready("lease")
@@ -176,14 +183,52 @@ class DreamGenerator(Service[DreamSettings]):
                 self.set_ready("lease", str(error))
                 self.log.warning("lease lost; asking for it again", reason=str(error))
 
+    async def _turn_to(self, clients: RedisClients) -> None:
+        """Choose the world model to dream from next, and whose policy moves there, of pools of more than one."""
+        if len(self._world_models) > 1:
+            name = await self._choose(clients)
+            if name is not None and name != self._world_model.model:
+                self._world_model = Head(self._broker, name, self._load_world_model)
+                await self._world_model.look()
+        if len(self._agents) > 1:
+            self._policy = Head(self._broker, self._rng.choice(self._agents), self._load_policy)
+            await self._policy.look()
+        self._review_readiness()
+
+    async def _choose(self, clients: RedisClients) -> str | None:
+        """Return one of the world models that have a version, as the settings choose; None if there is none."""
+        try:
+            heads = {name: await self._broker.head(name) for name in self._world_models}
+        except (BrokerAway, RuntimeError) as error:
+            self.log.warning("cannot choose a world model", reason=str(error))
+            return None
+        committed = {name: head.committed_at for name, head in heads.items() if head is not None}
+        if not committed:
+            return None
+        if self.settings.dream_world_model == "random":
+            return self._rng.choice(list(committed))
+        if self.settings.dream_world_model == "freshest":
+            return max(committed, key=lambda name: committed[name])
+        latest = await self.redis(lambda: look_back(clients.commands, StreamName.DREAMS, DreamBatch, DREAMS_LENGTH))
+        dreamt = Counter[str]()
+        for item in latest or []:
+            dreamt[item.message.world_model] += item.message.dreams
+        return min(committed, key=lambda name: dreamt[name])
+
     async def _dream_under_lease(self, clients: RedisClients) -> None:
+        """Dream until told to stop; from one of several world models, until it is another's turn."""
+        left = self.settings.dream_turn
         while not await self.pause(self.settings.dream_interval):
+            if len(self._world_models) > 1 or len(self._agents) > 1:
+                left -= 1
+                if left < 0:
+                    return
             if "world-model" in self.not_ready or "views" in self.not_ready:
                 continue
             if await self._learner_is_busy(clients):
                 self._skipped.labels("backlog").inc()
                 continue
-            starts = self._pool.draw(self.settings.number_of_dreams, self._rng)
+            starts = self._pool.draw(self.settings.number_of_dreams // self.settings.per_start, self._rng)
             started = time.perf_counter()
             batch = await whole(asyncio.to_thread(self._dream, starts))
             if batch is not None:
@@ -201,7 +246,7 @@ class DreamGenerator(Service[DreamSettings]):
         world_model = self._world_model.current
         if world_model is None:
             return None
-        agent, policy_version = self._dreamer(world_model.value)
+        agent, policy_version = self._dreamer(world_model)
         usable, images = self._decode(starts, world_model.value.config.image_size)
         if images is None:
             return None
@@ -217,17 +262,19 @@ class DreamGenerator(Service[DreamSettings]):
                 limits_tensor([start.limits for start in usable]),
                 self._moves,
                 length=self.settings.dream_length,
-                random_share=self.settings.dream_random_share,
+                random_share=self.settings.random_share,
                 generator=self._generator,
+                per_start=self.settings.per_start,
+                surprise=world_model.value.config.surprise,
             )
         except ValueError as error:
             self._skipped.labels("not finite").inc()
             self.log.error("dreams thrown away", reason=str(error), version=world_model.version.version)
             return None
         origin = DreamOrigin(
-            world_model=self.settings.world_model,
+            world_model=world_model.version.model,
             world_model_version=world_model.version.version,
-            agent=self.settings.agent,
+            agent=self._policy.model,
             policy_version=policy_version,
             camera=self.settings.camera,
             action_table=self._table.digest,
@@ -239,11 +286,17 @@ class DreamGenerator(Service[DreamSettings]):
             self.log.warning("dreams thrown away", reason=str(error))
             return None
 
-    def _dreamer(self, world_model: WorldModel) -> tuple[Agent, int]:
+    def _dreamer(self, world_model: Loaded[WorldModel]) -> tuple[Agent, int]:
         """Return who moves in the dream, and its version: the newest policy, or chance until one fits."""
         policy = self._policy.current
-        if policy and policy.value[1].config.embedding_size == world_model.config.embedding_size:
-            return policy.value[0], policy.version.version
+        if policy is not None:
+            card = policy.value[1]
+            # Of another world model the embeddings mean something else, whatever their size.
+            if (card.world_model, card.config.embedding_size) == (
+                world_model.version.model,
+                world_model.value.config.embedding_size,
+            ):
+                return policy.value[0], policy.version.version
         return RandomAgent(len(self._table)), 0
 
     def _decode(self, starts: Sequence[Start], size: int) -> tuple[list[Start], torch.Tensor | None]:

@@ -29,7 +29,8 @@ def dream(
     """Dream ``length`` moves from each of ``B`` starts: ``embedding [B, D]``, ``pose [B, 3]``, ``limits [B, 5]``.
 
     ``actions [A, 3]`` is the action table. The agent chooses, except for ``random_share`` of the moves, or all of them
-    where the agent wants it so; the recorded probabilities are those of this mixture. ``per_start`` dreams begin at each start, so ``B·per_start`` come back.
+    where the agent wants it so; the recorded probabilities are those of this mixture. ``per_start`` dreams begin at
+    each start, so ``B·per_start`` come back.
     ``surprise`` says what the world model's surprise is. ``ValueError`` if it says something that is not finite.
     """
     starts = torch.arange(len(embedding), dtype=torch.int32).repeat_interleave(per_start)

@@ -30,7 +30,7 @@ class Head(Generic[T]):
     """The newest usable version of one model. Whoever uses ``current`` never waits for a load."""
 
     def __init__(self, broker: BrokerClient, model: str, load: Callable[[ModelVersion], Awaitable[T]]) -> None:
-        self._broker, self._model, self._load = broker, model, load
+        self._broker, self.model, self._load = broker, model, load
         self._log = structlog.get_logger()
         self._reported: str | None = None
         self.current: Loaded[T] | None = None
@@ -40,20 +40,20 @@ class Head(Generic[T]):
     async def look(self) -> None:
         """Ask for the head and load it if it is new. The broker's absence and a bad file are noted, not raised."""
         try:
-            version = await self._broker.head(self._model)
+            version = await self._broker.head(self.model)
             if version is None:
-                self._note(f"{self._model} has no version yet")
+                self._note(f"{self.model} has no version yet")
             elif self.current is None or version.version != self.current.version.version:
                 self.current = Loaded(version, await self._load(version))
-                self._log.info("loaded", model=self._model, version=version.version)
+                self._log.info("loaded", model=self.model, version=version.version)
                 self._note("")
             else:
                 self._note("")
         except (BrokerAway, RuntimeError) as error:
             # A broker that answers nonsense is no better than one that is away, and as likely to come back.
-            self._note(f"{self._model}: the broker does not answer ({error})")
+            self._note(f"{self.model}: the broker does not answer ({error})")
         except UNUSABLE as error:
-            self._note(f"{self._model}: the head cannot be used: {_line(error)}")
+            self._note(f"{self.model}: the head cannot be used: {_line(error)}")
 
     def _note(self, missing: str) -> None:
         if missing and missing != self._reported:

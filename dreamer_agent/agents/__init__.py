@@ -1,7 +1,7 @@
 """Who chooses the moves: one interface, agents that learn in dreams or plan, and baselines that do neither."""
 
 from dreamer_agent.agents.actor_critic import ActorCritic, ActorCriticConfig
-from dreamer_agent.agents.base import Agent, Mode
+from dreamer_agent.agents.base import Agent, LearnedAgent, Mode
 from dreamer_agent.agents.checkpoint import PolicyCard, load_policy, save_policy
 from dreamer_agent.agents.random import RandomAgent
 from dreamer_agent.agents.raster import RasterAgent
@@ -13,6 +13,7 @@ __all__ = [
     "ActorCritic",
     "ActorCriticConfig",
     "Agent",
+    "LearnedAgent",
     "Mode",
     "PolicyCard",
     "RandomAgent",

@@ -11,8 +11,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from dreamer_agent.agents.networks import AgentConfig
 from dreamer_agent.dreams import Dreams
 from dreamer_agent.imagination import Imagination
+from dreamer_agent.rewards import RewardMix
 
 
 class Mode(StrEnum):
@@ -29,12 +31,8 @@ class Agent(ABC):
     """
 
     algorithm: ClassVar[str]
-    learns: ClassVar[bool] = False
-    """Whether ``update`` changes how it moves: only then a learner has work."""
     dreams_at_random: bool = False
     """Whether it wants to learn from dreams whose moves are made by chance, all of them."""
-    updates: int = 0
-    """Updates so far, over all restarts."""
     meant: Tensor | None = None
     """``[B, 3]``: the very change of pose that the last answer meant, where that need not be a move of the table."""
 
@@ -51,9 +49,6 @@ class Agent(ABC):
     def consult(self, world_model: Imagination, limits: Tensor, surprise: str) -> None:  # noqa: B027 - as above
         """Take the world model, the camera's ``limits [1, 5]`` and what surprise is, to think with before moving."""
 
-    def saw(self, pose: Tensor, seconds: float) -> None:  # noqa: B027 - most agents need not know
-        """Take note of a real view's ``pose [3]`` and of when it was taken, in seconds since any fixed time."""
-
     def update(self, dreams: Dreams) -> dict[str, float]:
         """Learn from a batch of dreams; returns named terms. An agent that does not learn returns none."""
         del dreams
@@ -67,10 +62,6 @@ class Agent(ABC):
         """Go on from a checkpoint. ``ValueError`` with the reason if it does not fit this agent."""
         if state:
             raise ValueError(f"the agent {self.algorithm!r} keeps no state")
-
-    def finite(self) -> bool:
-        """Whether every number that a checkpoint would hold is finite."""
-        return all(bool(torch.isfinite(value).all()) for value in self.state().values())
 
     @torch.no_grad()
     def act(
@@ -87,6 +78,21 @@ class Agent(ABC):
         chosen = choose(log_probs, mode, random_share=random_share, generator=generator)
         self.moved(chosen[0])
         return chosen
+
+
+class LearnedAgent(Agent):
+    """An agent that a learner improves and a checkpoint holds."""
+
+    needs_world_model: ClassVar[bool] = False
+    """Whether it cannot choose before it was told what to ``consult``."""
+    config: AgentConfig
+    rewards: RewardMix
+    updates: int
+    """Updates so far, over all restarts."""
+
+    def finite(self) -> bool:
+        """Whether every number that a checkpoint would hold is finite."""
+        return all(bool(torch.isfinite(value).all()) for value in self.state().values())
 
 
 def choose(
@@ -111,5 +117,5 @@ def certainty(log_probs: Tensor) -> Tensor:
     """Return ``[B]``: one minus the entropy's share of the most possible; 1 for a choice without alternative."""
     if log_probs.shape[-1] < 2:
         return torch.ones(len(log_probs))
-    entropy = torch.special.entr(log_probs.exp()).sum(dim=-1)
+    entropy: Tensor = torch.special.entr(log_probs.exp()).sum(dim=-1)
     return (1.0 - entropy / math.log(log_probs.shape[-1])).clamp(0.0, 1.0)

@@ -7,7 +7,7 @@ from typing import Any, Self
 import torch
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, model_validator
 
-from dreamer_agent.agents.base import Agent
+from dreamer_agent.agents.base import LearnedAgent
 from dreamer_agent.agents.networks import AgentConfig
 from dreamer_agent.agents.registry import CONFIGS, build
 from dreamer_agent.reach import action_tensor
@@ -58,7 +58,7 @@ def _validated(kind: type[AgentConfig], fields: dict[str, Any]) -> AgentConfig:
         raise ValueError(f"config.{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
 
 
-def save_policy(agent: Agent, card: PolicyCard) -> bytes:
+def save_policy(agent: LearnedAgent, card: PolicyCard) -> bytes:
     """Pack an agent. ``ValueError`` if a weight is not finite: such a file is never written."""
     state = agent.state()
     broken = [name for name, value in state.items() if not bool(torch.isfinite(value).all())]
@@ -69,7 +69,7 @@ def save_policy(agent: Agent, card: PolicyCard) -> bytes:
 
 def load_policy(
     data: bytes, table: ActionTable, *, seed: int = 0, rewards: RewardMix | None = None
-) -> tuple[Agent, PolicyCard]:
+) -> tuple[LearnedAgent, PolicyCard]:
     """Unpack an agent that chooses from ``table`` and learns from ``rewards``.
 
     ``ValueError`` with the one reason why it can't be used.

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from dreamer_agent.agents.base import Agent
+from dreamer_agent.agents.base import LearnedAgent
 from dreamer_agent.agents.networks import LearnerConfig, features, network
 from dreamer_agent.dreams import Dreams
 from dreamer_agent.rewards import RewardMix, SurpriseReward, WeightedReward
@@ -18,14 +18,14 @@ from dreamer_agent.rewards import RewardMix, SurpriseReward, WeightedReward
 C = TypeVar("C", bound=LearnerConfig)
 
 
-class LearningAgent(Agent, Generic[C]):
+class LearningAgent(LearnedAgent, Generic[C]):
     """Networks that see the embedding (layer-normed) and Fourier features of the pose.
 
     Heads start at zero: an untrained agent moves evenly at random. A step whose loss or gradient is not finite is not
     made.
     """
 
-    learns: ClassVar[bool] = True
+    config: C
 
     def __init__(self, config: C, seed: int = 0, rewards: RewardMix | None = None) -> None:
         self.config = config
@@ -52,10 +52,6 @@ class LearningAgent(Agent, Generic[C]):
 
     def _network(self, outputs: int) -> nn.Sequential:
         return network(self.config, outputs)
-
-    def saw(self, pose: Tensor, seconds: float) -> None:
-        """See ``Agent.saw``."""
-        self.rewards.saw(pose, seconds)
 
     def state(self) -> dict[str, Tensor]:
         """Return networks, optimiser, running scales and the count of updates, all copied."""

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from dreamer_agent.agents.base import Agent
+from dreamer_agent.agents.base import LearnedAgent
 from dreamer_agent.agents.learning import mixed_with_chance, under
 from dreamer_agent.agents.networks import AgentConfig
 from dreamer_agent.dreams import Dreams
@@ -37,7 +37,7 @@ class PlannerConfig(AgentConfig):
     unimix: float = Field(default=0.01, ge=0.0, lt=1.0)
 
 
-class Planner(Agent):
+class Planner(LearnedAgent):
     """Scores sequences of moves by the very rewards that other agents learn from.
 
     ``beam``: every move of the table, then every move after the best sequences, and so on; with a beam as wide as the
@@ -47,7 +47,8 @@ class Planner(Agent):
     """
 
     algorithm: ClassVar[str] = "planner"
-    learns: ClassVar[bool] = True
+    needs_world_model: ClassVar[bool] = True
+    config: PlannerConfig
     dreams_at_random = True
 
     def __init__(self, config: PlannerConfig, deltas: Tensor, seed: int = 0, rewards: RewardMix | None = None) -> None:
@@ -63,10 +64,6 @@ class Planner(Agent):
     def consult(self, world_model: Imagination, limits: Tensor, surprise: str) -> None:
         """See ``Agent.consult``. Without it there is no planning: ``RuntimeError``."""
         self._world_model, self._limits, self._surprise = world_model, limits, surprise
-
-    def saw(self, pose: Tensor, seconds: float) -> None:
-        """See ``Agent.saw``."""
-        self.rewards.saw(pose, seconds)
 
     @torch.no_grad()
     def log_probabilities(self, embedding: Tensor, pose: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from dreamer_agent.agents.actor_critic import ActorCritic, ActorCriticConfig
-from dreamer_agent.agents.base import Agent
+from dreamer_agent.agents.base import Agent, LearnedAgent
 from dreamer_agent.agents.dqn import DQN, DQNConfig
 from dreamer_agent.agents.grpo import GRPO, GRPOConfig
 from dreamer_agent.agents.networks import AgentConfig
@@ -47,15 +47,14 @@ def make_agent(
     rewards: RewardMix | None = None,
     world_model: Imagination | None = None,
     limits: PoseLimits | None = None,
-    presets: Sequence[Pose] | None = None,
     **options: Any,
 ) -> Agent:
     """Return a new agent for embeddings of ``embedding`` numbers and the moves of ``actions``, ``[A, 3]`` as a tensor.
 
     ``rewards`` are what a learning agent learns from and a planner plans by; the world model's surprise where not
     given. ``limits`` are the camera's, for planner and tours; ``world_model`` is what a planner may think with at once.
-    ``options`` are fields of its configuration; of ``dqn`` the ``variant``, ``upstream`` or ``fixed``. ``ValueError``
-    says what cannot be.
+    ``options`` are fields of its configuration, as the ``variant`` of ``dqn``, ``upstream`` or ``fixed``; of baselines
+    see ``make_baseline``. ``ValueError`` says what cannot be.
     """
     deltas = action_tensor(actions) if isinstance(actions, ActionTable) else actions.float()
     if name in CONFIGS:
@@ -64,7 +63,7 @@ def make_agent(
         if world_model is not None:
             agent.consult(world_model, limits_tensor([limits or PoseLimits()]), "")
         return agent
-    return make_baseline(name, deltas, limits or PoseLimits(), presets=presets, **options)
+    return make_baseline(name, deltas, limits or PoseLimits(), **options)
 
 
 def make_config(name: str, *, embedding: int, actions: int, **options: Any) -> AgentConfig:
@@ -79,7 +78,7 @@ def make_config(name: str, *, embedding: int, actions: int, **options: Any) -> A
         raise ValueError(f"{name}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
 
-def build(config: AgentConfig, deltas: Tensor, *, seed: int = 0, rewards: RewardMix | None = None) -> Agent:
+def build(config: AgentConfig, deltas: Tensor, *, seed: int = 0, rewards: RewardMix | None = None) -> LearnedAgent:
     """Return a new agent of this configuration for the moves ``deltas [A, 3]``."""
     match config:
         case ActorCriticConfig():
@@ -95,16 +94,16 @@ def build(config: AgentConfig, deltas: Tensor, *, seed: int = 0, rewards: Reward
     raise TypeError(f"no agent has the configuration {type(config).__name__}")
 
 
-def make_baseline(
-    name: str,
-    actions: ActionTable | Tensor,
-    limits: PoseLimits,
-    *,
-    presets: Sequence[Pose] | None = None,
-    **options: Any,
-) -> Agent:
-    """Return one of ``BASELINES`` for a camera with these limits. ``ValueError`` if there is none of that name."""
+def make_baseline(name: str, actions: ActionTable | Tensor, limits: PoseLimits, **options: Any) -> Agent:
+    """Return one of ``BASELINES`` for a camera with these limits. ``ValueError`` says what cannot be.
+
+    Options: ``hold`` of ``sticky``; ``presets``, poses or lists of pan, tilt and zoom; ``optics`` of
+    ``least_recently_viewed``.
+    """
     deltas = action_tensor(actions) if isinstance(actions, ActionTable) else actions.float()
+    known = {"sticky": {"hold"}, "presets": {"presets"}, "least_recently_viewed": {"optics"}}.get(name, set())
+    if unknown := options.keys() - known:
+        raise ValueError(f"the agent {name!r} has no option {min(unknown)!r}")
     match name:
         case "random":
             return RandomAgent(len(deltas))
@@ -113,7 +112,13 @@ def make_baseline(
         case "raster":
             return RasterAgent(deltas, limits)
         case "presets":
-            return PresetsAgent(deltas, limits, presets)
+            return PresetsAgent(deltas, limits, [_pose(each) for each in options.get("presets") or ()])
         case "least_recently_viewed":
             return LeastRecentlyViewedAgent(deltas, limits, **options)
     raise ValueError(f"no agent {name!r}: there are {', '.join(AGENTS)}")
+
+
+def _pose(preset: Pose | Sequence[float]) -> Pose:
+    if isinstance(preset, Pose):
+        return preset
+    return Pose(**dict(zip(("pan", "tilt", "zoom"), preset, strict=False)))

@@ -6,6 +6,7 @@ do that they stand beside. Each camera of a batch has a tour of its own.
 
 from __future__ import annotations
 
+import itertools
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
@@ -65,7 +66,7 @@ class Tour(Agent):
 
 
 class PresetsAgent(Tour):
-    """Visits the presets in their order, then from the first one again. One that it cannot get near to it leaves out."""
+    """Visits the presets in their order, then from the first one again. It leaves out what it cannot get near to."""
 
     algorithm: ClassVar[str] = "presets"
 
@@ -143,7 +144,7 @@ class LeastRecentlyViewedAgent(Tour):
 def _corners(limits: PoseLimits) -> list[Pose]:
     """Return eight poses, four around and two high, each in the middle of its part of what is in reach."""
     pans, tilts = (
-        [(low + high) / 2.0 for low, high in zip(edges, edges[1:], strict=False)]
+        [(low + high) / 2.0 for low, high in itertools.pairwise(edges)]
         for edges in (stations(limits.pan_min, limits.pan_max, 4), stations(limits.tilt_max, limits.tilt_min, 2))
     )
     return [limits.reach(pan, tilt, 1.0) for tilt in tilts for pan in pans]

@@ -5,6 +5,7 @@ from dreamer_agent.rewards.mix import Reward, RewardMix, WeightedReward
 from dreamer_agent.rewards.novelty import NoveltyReward
 from dreamer_agent.rewards.registry import REWARDS, make_rewards
 from dreamer_agent.rewards.running_scale import RunningScale
+from dreamer_agent.rewards.slew import SlewReward
 from dreamer_agent.rewards.staleness import Seen, StalenessReward
 from dreamer_agent.rewards.surprise import PTZJEPAReward, SurpriseReward
 
@@ -19,6 +20,7 @@ __all__ = [
     "RunningScale",
     "Scorer",
     "Seen",
+    "SlewReward",
     "StalenessReward",
     "SurpriseReward",
     "WeightedReward",

@@ -38,7 +38,7 @@ class LinearScorer:
 
     @classmethod
     def load(cls, path: Path) -> LinearScorer:
-        """Read a safetensors file with ``weight [D]`` and, if it has one, ``bias [1]``. ``UserError`` says what ails it."""
+        """Read a safetensors file with ``weight [D]`` and perhaps ``bias [1]``. ``UserError`` says what ails it."""
         try:
             tensors = safetensors.torch.load(path.read_bytes())
         except OSError as error:

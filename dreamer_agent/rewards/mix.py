@@ -56,6 +56,11 @@ class RewardMix:
             raise ValueError("two rewards share a name")
         self._parts = list(parts)
 
+    @property
+    def remembers(self) -> bool:
+        """Whether a reward wants to know where the camera has really looked."""
+        return any(isinstance(part.reward, Remembering) for part in self._parts)
+
     def saw(self, pose: Tensor, seconds: float) -> None:
         """Tell the rewards that want to know of a real view at ``pose [3]``, taken at ``seconds``."""
         for part in self._parts:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dreamer_agent.rewards.extrinsic import ExtrinsicReward, Scorer
 from dreamer_agent.rewards.mix import Reward, RewardMix, WeightedReward
 from dreamer_agent.rewards.novelty import NoveltyReward
+from dreamer_agent.rewards.slew import SlewReward
 from dreamer_agent.rewards.staleness import Seen, StalenessReward
 from dreamer_agent.rewards.surprise import PTZJEPAReward, SurpriseReward
 
@@ -20,6 +21,7 @@ _SIMPLE: dict[str, Callable[[], Reward]] = {
     "gradient_delta": lambda: PTZJEPAReward("delta"),
     "gradient_sign": lambda: PTZJEPAReward("sign"),
     "novelty": NoveltyReward,
+    "slew": SlewReward,
 }
 REWARDS = (*_SIMPLE, "staleness", "extrinsic")
 """All names. ``surprise`` is whatever the world model's is; the names of kinds refuse a world model of another."""

@@ -8,7 +8,7 @@ from torch import Tensor
 from dreamer_agent.dreams import Dreams
 
 FLOOR = 0.01
-"""Of the mean surprise: moves that change next to nothing would otherwise be the loudest voice on a logarithmic scale."""
+"""Of the mean surprise: else moves that change next to nothing would be the loudest voice on a logarithmic scale."""
 _TINY = 1e-12
 
 
@@ -57,6 +57,6 @@ def check_kind(name: str, kind: str, dreams: Dreams) -> None:
     """Raise ``ValueError`` if the dreams say that surprise is something else than ``kind``."""
     if kind and dreams.surprise and dreams.surprise != kind:
         raise ValueError(
-            f"the reward {name!r} needs a world model whose surprise is {kind!r}, and this one's is {dreams.surprise!r}: "
+            f"the reward {name!r} needs a world model with the surprise {kind!r}, not {dreams.surprise!r}: "
             f"start a new one with PTZ_SURPRISE={kind}, or choose other PTZ_REWARDS"
         )

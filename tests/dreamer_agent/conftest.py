@@ -89,9 +89,9 @@ class System:
             )
             return await self.broker.commit(model, request)
 
-    async def commit_world_model(self, seed: int = 0) -> ModelVersion:
+    async def commit_world_model(self, seed: int = 0, model: str = "wm_00_00") -> ModelVersion:
         torch.manual_seed(seed)
-        return await self.commit("world-model", "wm_00_00", save_checkpoint(WorldModel(TINY), {}))
+        return await self.commit("world-model", model, save_checkpoint(WorldModel(TINY), {}))
 
     async def commit_policy(self, prefers: int | None = None, world_model_version: int = 1) -> ModelVersion:
         head = await self.broker.head("ag_00_00")

@@ -24,6 +24,9 @@ def preference(agent: ActorCritic) -> float:
     return float(log_probs.exp()[..., EXCITING].mean())
 
 
+SIZES = {"embedding_size": SIZE, "actions": 21}
+
+
 def card(**changes: Any) -> PolicyCard:
     fields = {
         "agent": "ag_00_00",
@@ -147,7 +150,8 @@ BROKEN: list[tuple[str, Callable[[dict[str, torch.Tensor], dict[str, Any]], tupl
     ("not a policy file", lambda state, said: (state, {**said, "format": "other"})),
     ("not a policy file", lambda state, said: (state, ["a list"])),
     ("policy card: world_model_version", lambda state, said: (state, {**said, "world_model_version": 0})),
-    ("algorithm 'dqn'", lambda state, said: (state, {**said, "algorithm": "dqn"})),
+    ("policy card: .*config.bin_limit", lambda state, said: (state, {**said, "algorithm": "dqn"})),
+    ("the algorithm 'x' is none", lambda state, said: (state, {**said, "algorithm": "x", "config": SIZES})),
     ("action table 0123", lambda state, said: (state, {**said, "action_table": "0123"})),
     ("chooses from 9", lambda state, said: (state, {**said, "config": {**said["config"], "actions": 9}})),
     ("shape", lambda state, said: (state, {**said, "config": {**said["config"], "embedding_size": 9}})),

@@ -3,17 +3,22 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from safetensors import safe_open
 
-from dreamer_agent.agents import Mode
+from dreamer_agent.agent_service import Learner
+from dreamer_agent.agents import LearnedAgent, Mode, PolicyCard, make_agent, save_policy
 from dreamer_agent.pilot import Pilot, act
+from dreamer_agent.settings import AgentSettings
+from shared.actions import DEFAULT_ACTIONS
+from shared.errors import UserError
 from shared.messages import Command, StreamName, View
 from shared.streams import Received, look_back
 from tests.conftest import RedisServer
-from tests.dreamer_agent.conftest import CAMERA, System, eventually, jpeg, running, sample
+from tests.dreamer_agent.conftest import CAMERA, TINY, System, eventually, jpeg, running, sample
 from tests.support import Process
 
 
@@ -170,15 +175,15 @@ async def test_a_command_that_redis_does_not_take_is_given_up(own_redis_server: 
     with Process(tmp_path / "broker", "-m", "lock_broker", **settings) as broker:
         system = System(own_redis_server.url, broker.ready(), tmp_path / "store")
         await system.commit_world_model()
-        version = await system.commit_policy(prefers=11)
+        await system.commit_policy(prefers=11)
         view = Received("1-0", (await system.publish_views(1))[0], {View.JPEG: jpeg(0)})
         service = Pilot(system.agent_settings())
-        brain = await service._load(version)
         async with system.broker.lease(f"camera/{CAMERA}", holder="test", ttl_ms=5000) as lease:
-            await service._answer(view, brain, 1, lease, system.clients)
+            await service._head.look()
+            await service._answer(view, lease, system.clients)
             assert len(await commands(system)) == 1
             own_redis_server.kill()
-            await service._answer(view, brain, 1, lease, system.clients)
+            await service._answer(view, lease, system.clients)
         assert sample(service, "lost_commands_total") == 1
         await service._broker.aclose()
         await system.aclose()
@@ -230,3 +235,69 @@ async def test_it_tracks_embeddings_and_action_values_of_the_views_it_answers(sy
     assert np.allclose(log_probabilities, again.log_probabilities[0].numpy())
     assert log_probabilities.argmax() == 12
     assert np.exp(log_probabilities).sum() == pytest.approx(1.0)
+
+
+async def test_a_baseline_steers_without_policy_picture_or_world_model(system: System) -> None:
+    async with running(Pilot(system.agent_settings(algorithm="raster"))) as service:
+        command = await answered(system)
+        assert (command.policy_version, command.action.name) == (0, "jump_right")
+        assert service.not_ready == {}
+        assert sample(service, "commands_total", mode="stand-in") >= 1
+
+
+async def test_the_fallback_steers_until_there_is_a_policy(system: System) -> None:
+    await system.commit_world_model()
+    async with running(Pilot(system.agent_settings(fallback="raster", greedy_share=1.0))) as service:
+        assert (await answered(system)).action.name == "jump_right"
+        assert "policy" in service.not_ready
+        await system.commit_policy(prefers=11)
+        assert (await answered(system, policy_version=1)).action.name == "long_left"
+
+
+async def test_it_stays_for_as_many_views_as_it_is_told_to_dwell(system: System) -> None:
+    await system.commit_world_model()
+    await system.commit_policy(prefers=11)
+    async with running(Pilot(system.agent_settings(dwell=3, greedy_share=1.0))) as service:
+        for _ in range(9):
+            await answered(system, policy_version=1)
+        names = [command.action.name for command in await commands(system) if command.policy_version == 1]
+        assert names[:7] == ["long_left", "stay", "stay"] * 2 + ["long_left"]
+        assert sample(service, "commands_total", mode="stay") >= 4
+
+
+async def test_a_planner_steers_with_the_world_model_it_is_given(system: System) -> None:
+    await system.commit_world_model()
+    agent = make_agent("planner", embedding=TINY.embedding_size, actions=DEFAULT_ACTIONS, method="cem", depth=1)
+    assert isinstance(agent, LearnedAgent)
+    card = PolicyCard(
+        algorithm="planner",
+        agent="ag_00_00",
+        policy_version=1,
+        world_model="wm_00_00",
+        world_model_version=1,
+        action_table=DEFAULT_ACTIONS.digest,
+        config=agent.config,
+    )
+    await system.commit("agent", "ag_00_00", save_policy(agent, card))
+    async with running(Pilot(system.agent_settings(algorithm="planner", greedy_share=1.0))):
+        seen = [(await answered(system, policy_version=1)).action for _ in range(6)]
+    assert "planned" in {action.name for action in seen}
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"rewards": {"joy": 1.0}}, "PTZ_REWARDS: no reward 'joy'"),
+        ({"rewards": {"extrinsic": 1.0}}, "PTZ_REWARDS: extrinsic"),
+        ({"extrinsic": "nowhere"}, "PTZ_EXTRINSIC nowhere"),
+        ({"algorithm": "dqn", "agent_options": {"variant": "x"}}, "PTZ_AGENT_OPTIONS: dqn: variant"),
+        ({"algorithm": "raster", "agent_options": {"hold": 1}}, "PTZ_AGENT_OPTIONS: .*no option 'hold'"),
+        ({"rl_models": 2, "agent": "some"}, "does not end in a number"),
+    ],
+)
+@pytest.mark.parametrize("service", [Pilot, Learner])
+def test_settings_that_cannot_work_are_refused_before_anything_begins(
+    changes: dict[str, Any], reason: str, service: type[Pilot] | type[Learner]
+) -> None:
+    with pytest.raises(UserError, match=reason):
+        service(AgentSettings(**changes))

@@ -2,8 +2,81 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torchrl.modules.models.model_based import two_hot_decode, two_hot_encode
+from torchrl.objectives.value.functional import generalized_advantage_estimate, td_lambda_return_estimate
 
-from dreamer_agent.agents.returns import ReturnScale, TwoHot, lambda_returns, symexp, symlog
+from dreamer_agent.agents.returns import (
+    ReturnScale,
+    TwoHot,
+    advantages,
+    lambda_returns,
+    n_step_targets,
+    symexp,
+    symlog,
+)
+
+shares = st.floats(0.0, 1.0)
+lengths = st.integers(1, 12)
+
+
+def some(length: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Return rewards ``[3, T]`` and values ``[3, T+1]``."""
+    generator = torch.Generator().manual_seed(seed)
+    rewards = torch.randn(3, length, generator=generator, dtype=torch.float64)
+    return rewards, torch.randn(3, length + 1, generator=generator, dtype=torch.float64)
+
+
+def theirs(rewards: Tensor, values: Tensor) -> dict[str, Tensor]:
+    """As torchrl wants it: a last dimension of one, and no episode that ends."""
+    over = torch.zeros(*rewards.shape, 1, dtype=torch.bool)
+    named = {"next_state_value": values[:, 1:], "reward": rewards}
+    return {**{name: value.unsqueeze(-1) for name, value in named.items()}, "done": over, "terminated": over}
+
+
+@settings(max_examples=40, deadline=None)
+@given(lengths, st.integers(0, 1000), shares, shares)
+def test_lambda_returns_are_those_of_torchrl(length: int, seed: int, discount: float, mixing: float) -> None:
+    rewards, values = some(length, seed)
+    found = lambda_returns(rewards, values, discount=discount, mixing=mixing)
+    expected = td_lambda_return_estimate(discount, mixing, **theirs(rewards, values)).squeeze(-1)
+    assert torch.allclose(found, expected, rtol=0.0, atol=1e-6)
+
+
+@settings(max_examples=40, deadline=None)
+@given(lengths, st.integers(0, 1000), shares, shares)
+def test_advantages_are_those_of_torchrl(length: int, seed: int, discount: float, mixing: float) -> None:
+    rewards, values = some(length, seed)
+    found = advantages(rewards, values, discount=discount, mixing=mixing)
+    state_value = values[:, :-1].unsqueeze(-1)
+    expected, _ = generalized_advantage_estimate(discount, mixing, state_value, **theirs(rewards, values))
+    assert torch.allclose(found, expected.squeeze(-1), rtol=0.0, atol=1e-6)
+    # And they are the λ-returns, less the values.
+    assert torch.allclose(found, lambda_returns(rewards, values, discount=discount, mixing=mixing) - values[:, :-1])
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.floats(-1000.0, 1000.0), min_size=1, max_size=20), st.integers(0, 1000))
+def test_two_hot_values_are_those_of_torchrl(values: list[float], seed: int) -> None:
+    two_hot = TwoHot(63, 6.0)
+    two_hot.bins = two_hot.bins.double()
+    wanted = torch.tensor(values, dtype=torch.float64)
+    assert torch.allclose(two_hot.encode(wanted), two_hot_encode(wanted, two_hot.bins), rtol=0.0, atol=1e-6)
+    logits = torch.randn(5, 63, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    assert torch.allclose(two_hot.mean(logits), two_hot_decode(logits, two_hot.bins), rtol=0.0, atol=1e-6)
+
+
+@pytest.mark.parametrize("steps", [1, 3, 20])
+def test_n_step_targets_are_summed_by_hand(steps: int) -> None:
+    rewards, values = some(5, seed=1)
+    found = n_step_targets(rewards, values, discount=0.9, steps=steps)
+    for first in range(5):
+        last = min(first + steps, 5)
+        expected = sum(0.9 ** (k - first) * rewards[0, k] for k in range(first, last))
+        expected = expected + 0.9 ** (last - first) * values[0, last]
+        assert found[0, first].item() == pytest.approx(float(expected))
 
 
 def weighted_n_step(rewards: list[float], values: list[float], discount: float, mixing: float, start: int) -> float:

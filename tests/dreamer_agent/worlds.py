@@ -46,6 +46,7 @@ def toy_dreams(
     random_share: float = 0.1,
     limits: PoseLimits | None = None,
     size: int = SIZE,
+    per_start: int = 1,
 ) -> Dreams:
     generator = torch.Generator().manual_seed(seed)
     bounds = limits or PoseLimits()
@@ -63,6 +64,7 @@ def toy_dreams(
         length=length,
         random_share=random_share,
         generator=generator,
+        per_start=per_start,
     )
 
 
