@@ -22,18 +22,14 @@ class OracleAgent(Agent):
 
     def __init__(self, layout: ZoneLayout, onset: int, deltas: Tensor, limits: Tensor) -> None:
         self._layout, self._onset, self._deltas, self._limits = layout, onset, deltas, limits
-        self._frame = 0
-
-    def saw(self, pose: Tensor, seconds: float) -> None:
-        """Take note of the time, which an examination counts in frames."""
-        del pose
-        self._frame = int(seconds)
+        self.frame = 0
+        """The time, as an examination counts it: it must be told."""
 
     def log_probabilities(self, embedding: Tensor, pose: Tensor) -> Tensor:
         """Return ``[B, A]``: the moves that stay inside alike, or from outside those that lead nearest to it."""
         del embedding
-        goals = [Zone.HARD] if self._frame < self._onset else [Zone.HARD, Zone.NEW]
-        goal = goals[self._frame // TURN % len(goals)]
+        goals = [Zone.HARD] if self.frame < self._onset else [Zone.HARD, Zone.NEW]
+        goal = goals[self.frame // TURN % len(goals)]
         wanted = pose.unsqueeze(1) + self._deltas
         limits = self._limits.expand(len(pose), -1).repeat_interleave(len(self._deltas), dim=0)
         pan = reach(wanted.flatten(0, 1), limits)[:, 0].reshape(wanted.shape[:2])

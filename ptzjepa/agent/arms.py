@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from dreamer_agent.agents.base import Agent
 from dreamer_agent.agents.registry import BASELINES, CONFIGS, make_agent
@@ -11,13 +12,19 @@ from dreamer_agent.examination.oracle import OracleAgent
 from dreamer_agent.examination.zones import ZoneLayout
 from dreamer_agent.reach import action_tensor, limits_tensor
 from dreamer_agent.rewards import REWARDS, RewardMix, Seen, make_rewards
-from ptzjepa.agent.protocol import LIMITS, MOVES, OPTICS
+from ptzjepa.agent.protocol import LIMITS, MOVES, OPTICS, PRESETS, VIEW_ANGLE
 from shared.errors import UserError
+from shared.viewing import Optics
 from shared.world_model import WorldModel
 
 ALWAYS = ("random", "oracle")
 """Arms without which the others' numbers say nothing."""
 FIXED = (*BASELINES, "oracle")
+_OPTIONS: Mapping[str, dict[str, Any]] = {
+    "presets": {"presets": PRESETS},
+    "least_recently_viewed": {"optics": Optics(across=VIEW_ANGLE, upright=VIEW_ANGLE)},
+}
+"""Of baselines that must know what a view shows."""
 _KINDS = ("disagreement", "progress", "gradient", "error")
 
 
@@ -52,7 +59,13 @@ class Arm:
         if self.agent == "oracle":
             return OracleAgent(layout, onset, action_tensor(MOVES), limits_tensor([LIMITS]))
         if self.agent in BASELINES:
-            return make_agent(self.agent, embedding=model.config.embedding_size, actions=MOVES, limits=LIMITS)
+            return make_agent(
+                self.agent,
+                embedding=model.config.embedding_size,
+                actions=MOVES,
+                limits=LIMITS,
+                **_OPTIONS.get(self.agent, {}),
+            )
         agent = make_agent(
             self.agent,
             embedding=model.config.embedding_size,

@@ -21,7 +21,7 @@ from rich.console import Console
 from dreamer_agent.examination.grader import TARGETS, Grader, Sitting, verdicts
 from ptzjepa.agent.arms import arms_of
 from ptzjepa.agent.plan import Plan
-from ptzjepa.agent.protocol import OPTICS, ZOOM, Protocol
+from ptzjepa.agent.protocol import VIEW_ANGLE, Protocol
 from ptzjepa.agent.tables import markdown
 from ptzjepa.run_directory import write_atomically
 from ptzjepa.world_model.json_file import write_json
@@ -87,8 +87,7 @@ def grade(plan: Plan) -> dict[str, Any]:
 
 
 def _grader(plan: Plan, sittings: list[Sitting]) -> Grader:
-    half = math.degrees(math.atan(math.tan(math.radians(OPTICS.across / 2.0)) / ZOOM))
-    return Grader(sittings, onset=plan.protocol.onset, half_width=half)
+    return Grader(sittings, onset=plan.protocol.onset, half_width=VIEW_ANGLE / 2.0)
 
 
 def _plan(options: ExamineOptions) -> Plan:

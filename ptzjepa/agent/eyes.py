@@ -36,8 +36,8 @@ def learn_eyes(scene: Scene, seed: int) -> dict[str, Tensor]:
         device=torch.device("cpu"),
         objective=build_objective(model.config),
     )
-    camera, poses, actions = Camera(seed), [], []
-    poses.append(camera.stand())
+    camera = Camera(seed)
+    poses, actions = [camera.stand()], []
     for _ in range(VIEWS):
         move = MOVES[int(generator.integers(len(MOVES)))]
         actions.append((move.pan, move.tilt, 0.0))
@@ -61,7 +61,7 @@ def look(scene: Scene, poses: Sequence[Pose], frames: Sequence[int]) -> Tensor:
 @torch.no_grad()
 def encode(model: WorldModel, images: Tensor, poses: Tensor) -> Tensor:
     """Return the embeddings ``[N, D]`` of ``images [N, 3, S, S]`` at ``poses [N, 3]``."""
-    pairs = zip(images.split(_CHUNK), poses.split(_CHUNK), strict=True)
+    pairs = zip(torch.split(images, _CHUNK), torch.split(poses, _CHUNK), strict=True)
     return torch.cat([model.encode(some, where).embedding for some, where in pairs])
 
 

@@ -99,7 +99,7 @@ def _made(source: Source, seed: int, onset: int) -> Material:
     generator = np.random.default_rng((seed, 1_000_003))
     model = with_eyes(eyes, "error", seed)
     paths = [_path(generator, 1) for _ in range(TRANSITIONS)]
-    transitions = []
+    transitions: list[Transitions] = []
     for beginning in (-_AFTER, _AFTER):
         seen = _walked(scene, model, paths, beginning)
         first, second = seen.embeddings.unbind(1)
@@ -110,7 +110,8 @@ def _made(source: Source, seed: int, onset: int) -> Material:
         # Nobody can foresee what the TV shows.
         if not (scene.layout.zone_at([pose.pan for pose in path.poses]) == Zone.TV).any():
             walked.append(path)
-    return Material(eyes, *transitions, _walked(scene, model, walked, 2 * _AFTER))
+    before, after = transitions
+    return Material(eyes, before, after, _walked(scene, model, walked, 2 * _AFTER))
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ class _Path:
 def _path(generator: np.random.Generator, moves: int) -> _Path:
     """Walk at random to a place, so that where walks of one move end is even over all places."""
     pan, tilt = PLACES[int(generator.integers(len(PLACES)))]
-    places, actions = [(pan, tilt)], []
+    places, actions = [(pan, tilt)], list[tuple[float, float, float]]()
     while len(actions) < moves:
         move = MOVES[int(generator.integers(1, len(MOVES)))]
         pan, tilt = places[0][0] - move.pan, places[0][1] - move.tilt

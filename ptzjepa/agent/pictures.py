@@ -20,6 +20,9 @@ _COLUMNS = 2
 _COLOURS = {"boring": "#0072b2", "hard": "#009e73", "tv": "#d55e00", "new": "#cc79a7"}
 """Of Okabe and Ito: told apart with every kind of colour vision."""
 
+_AXIS = {"random": "-", "oracle": ":"}
+"""The arms that all others are between."""
+
 
 def where(path: Path, cell: Cell, walks: Mapping[str, Sequence[Sequence[float]]]) -> None:
     """Draw every arm's frames over the scene of ``cell``, darker where there were more, with the zones outlined."""
@@ -47,9 +50,9 @@ def attraction(path: Path, result: Mapping[str, Any], window: int) -> None:
     figure, axes = plt.subplots(figsize=(9.0, 4.2), layout="constrained")
     for number, (arm, shares) in enumerate(result["curves"].items()):
         frames = (np.arange(len(shares)) + 0.5) * window
-        style = (
-            {"color": "black", "linestyle": {"random": "-", "oracle": ":"}[arm]} if arm in ("random", "oracle") else {}
-        )
+        style: dict[str, Any] = {}
+        if arm in _AXIS:
+            style = {"color": "black", "linestyle": _AXIS[arm]}
         axes.plot(frames, shares, label=arm, linewidth=1.4, marker="os^vDPX<>*"[number % 10], markersize=3, **style)
     onset = result["protocol"]["onset"]
     axes.axvline(onset, color="grey", linewidth=0.8)

@@ -11,20 +11,24 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from camera_sampler.simulation.renderer import FIELD_OF_VIEW, field_of_view
 from shared.actions import Action, ActionTable
 from shared.pose import Pose, PoseLimits
 from shared.viewing import Optics
 from shared.world_model import WorldModelConfig
 
 VIEW = 32
-ZOOM = 2.0
-"""Never changed: a view is 32° wide then, less than a zone."""
+ZOOM = 1.9
+"""Never changed: a view is 34° wide then, less than a zone, and wide enough to count as a look at a place."""
 FINE, COARSE, COARSE_TILT = 7.5, 22.5, 15.0
 """Degrees of the moves. They keep the camera on 48 × 9 places, if it were exact."""
 JITTER = 1.0
 """Degrees, at most, that the camera stops beside where it was sent: no view is ever had twice."""
 LIMITS = PoseLimits(tilt_min=-30.0, tilt_max=30.0, zoom_max=ZOOM)
-OPTICS = Optics(across=60.0, upright=60.0)
+OPTICS = Optics(across=FIELD_OF_VIEW, upright=FIELD_OF_VIEW)
+"""At zoom 1."""
+VIEW_ANGLE = field_of_view(ZOOM)
+"""Degrees that a view spans, both ways."""
 MOVES = ActionTable(
     actions=(
         Action(name="noop"),
@@ -32,6 +36,8 @@ MOVES = ActionTable(
         *(Action(name=f"tilt_{change:g}", tilt=change) for change in (-COARSE_TILT, -FINE, FINE, COARSE_TILT)),
     )
 )
+PRESETS = tuple(Pose(pan=pan, tilt=tilt, zoom=ZOOM) for tilt in (15.0, -15.0) for pan in (-135.0, -45.0, 45.0, 135.0))
+"""What the arm ``presets`` goes round."""
 PLACES = [
     (pan * FINE - 180.0, tilt * FINE + LIMITS.tilt_min)
     for pan in range(round(360.0 / FINE))
@@ -52,11 +58,11 @@ class Protocol:
     batch: int = 64
     train_every: int = 2
     """Frames from one update of the world model to the next."""
-    dream_every: int = 5
+    dream_every: int = 8
     """Frames from one batch of dreams to the next."""
     number_of_dreams: int = 48
     dream_length: int = 10
-    updates_per_batch: int = 2
+    updates_per_batch: int = 3
     greedy_share: float = 0.5
     """As the pilot's setting of that name."""
     exam_every: int = 250

@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from dreamer_agent.agents.base import Mode, certainty
+from dreamer_agent.agents.base import LearnedAgent, Mode, certainty
 from dreamer_agent.dream_buffer import DreamBuffer
 from dreamer_agent.dreaming import dream
 from dreamer_agent.dreams import DreamOrigin
+from dreamer_agent.examination.oracle import OracleAgent
 from dreamer_agent.reach import action_tensor, limits_tensor, pose_tensor
 from dreamer_agent.starts import Start, StartPool
 from ptzjepa.agent import probes
@@ -62,6 +63,7 @@ class Sitting:
         )
         self._rewards = arm.mix()
         self._agent = arm.make(self._model, self._rewards, scene.layout, protocol.onset, seed)
+        self._learner = self._agent if isinstance(self._agent, LearnedAgent) else None
         self._pool = StartPool(STARTS)
         self._buffer = DreamBuffer(DREAM_BATCHES, protocol.frames, seed)
         self._deltas = action_tensor(MOVES)
@@ -95,7 +97,7 @@ class Sitting:
             "fresh": self._fresh_curve(),
             "control": self._control(),
             "model_updates": self._trainer.steps,
-            "agent_updates": self._agent.updates,
+            "agent_updates": self._learner.updates if self._learner else 0,
         }
 
     def _live(self, replay: Replay, progress: Callable[[int], None]) -> None:
@@ -108,7 +110,7 @@ class Sitting:
                 self._learn(frame, replay)
             if frame % protocol.exam_every == 0 or frame == protocol.frames - 1:
                 self._examine(frame)
-            if frame == protocol.shuffle_at and self._agent.learns:
+            if frame == protocol.shuffle_at and self._learner:
                 self._shuffled = probes.shuffled_cost(self._model, self._agent, self._scene, frame, self._seed)
             progress(frame + 1)
 
@@ -146,7 +148,9 @@ class Sitting:
         replay.add(view, image[0].numpy(), measured)
         self._numbers[view.id] = frame
         self._pool.add(Start(view.id, b"", stands, LIMITS))
-        self._agent.saw(pose[0], float(frame))
+        self._rewards.saw(pose[0], float(frame))
+        if isinstance(self._agent, OracleAgent):
+            self._agent.frame = frame
         return _Look(view, pose, embedding)
 
     @torch.no_grad()
@@ -166,10 +170,10 @@ class Sitting:
             batch = replay.sample(protocol.batch, 1, self._draws)
             if batch is not None:
                 self._trainer.step(batch)
-        if self._agent.learns and frame % protocol.dream_every == 0:
+        if self._learner and frame % protocol.dream_every == 0:
             self._dream(frame)
             for _ in range(protocol.updates_per_batch):
-                self._agent.update(self._buffer.draw(2 * protocol.number_of_dreams))
+                self._learner.update(self._buffer.draw(2 * protocol.number_of_dreams))
 
     def _dream(self, frame: int) -> None:
         protocol = self._protocol
@@ -191,7 +195,7 @@ class Sitting:
             world_model="examined",
             world_model_version=frame,
             agent="examined",
-            policy_version=self._agent.updates,
+            policy_version=self._learner.updates if self._learner else 0,
             camera="examined",
             action_table=MOVES.digest,
             surprise=self._model.config.surprise,

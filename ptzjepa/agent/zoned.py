@@ -5,6 +5,8 @@ What is hard to learn is the panorama's own detail, taken where there is most of
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFilter
@@ -25,7 +27,7 @@ TV_COLUMNS, TV_ROWS = 6, 8
 """Blocks of the picture that is drawn anew for every frame: some seven degrees wide, too large to average out."""
 
 UInt8Array = npt.NDArray[np.uint8]
-FloatArray = npt.NDArray[np.float32]
+FloatArray = npt.NDArray[Any]
 
 
 class ZonedScene:
@@ -89,7 +91,8 @@ def _quiet(picture: Image.Image) -> FloatArray:
         wide.paste(picture, (place, 0))
     wide = wide.filter(ImageFilter.GaussianBlur(BLUR_DEGREES / 360.0 * width))
     blurred = np.asarray(wide.crop((width // 2, 0, 3 * width // 2, height)), np.float32)
-    return blurred.mean((0, 1)) + QUIET * (blurred - blurred.mean((0, 1)))
+    quiet: FloatArray = blurred.mean((0, 1)) + QUIET * (blurred - blurred.mean((0, 1)))
+    return quiet
 
 
 def _rows(layout: ZoneLayout) -> slice:

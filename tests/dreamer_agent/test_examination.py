@@ -250,7 +250,7 @@ def test_the_oracle_finds_the_zones_from_anywhere_and_stays(frame: int) -> None:
         layout = ZoneLayout.drawn(seed)
         agent = OracleAgent(layout, 1000, deltas, limits_tensor([limits]))
         pose = torch.tensor([[60.0 * seed - 170.0, 0.0, 2.0]])
-        agent.saw(pose[0], float(frame))
+        agent.frame = frame
         zones = []
         for _ in range(40):
             chosen, _ = agent.act(torch.zeros(1, 4), pose, Mode.SAMPLE, generator=generator)
