@@ -5,13 +5,14 @@ Beside ``FILE.json`` a folder ``FILE`` holds the cells, the table and the pictur
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from ptzjepa.world_model.scenes import Source
 from shared.errors import EXIT_OK, EXIT_USER, UserError
 
 FORMAT = "ptzjepa-exam-1"
-LINE_SECONDS = 10.0
+LINE_SECONDS, POLL_SECONDS, EAR_SECONDS = 10.0, 0.2, 5.0
 LEAST_FRAMES = 300
 CURVE_WINDOW = 100
 """Frames that one point of the attraction's curve counts."""
@@ -114,34 +115,55 @@ def _sit(plan: Plan, processes: int, console: Console) -> None:
         console.print(f"all {len(cells)} cells are done already", soft_wrap=True)
         return
     watch = _Watch(console, len(cells), len(left), plan.protocol.frames)
-    command = [sys.executable, "-m", "ptzjepa.agent.worker", str(plan.folder)]
-    workers = [
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for _ in range(min(processes, len(left)))
-    ]
-    ears = [threading.Thread(target=watch.listen, args=(worker,), daemon=True) for worker in workers]
-    try:
-        for ear in ears:
-            ear.start()
+    with contextlib.ExitStack() as stack:
+        workers = [stack.enter_context(_Worker(plan.folder, number)) for number in range(min(processes, len(left)))]
         for worker in workers:
-            problem = worker.stderr.read() if worker.stderr else ""
-            if worker.wait() != 0:
-                raise _failure(worker.returncode, problem)
-    finally:
-        for worker in workers:
-            worker.terminate()
-            worker.wait()
-        for ear in ears:
-            ear.join(timeout=5.0)
+            stack.enter_context(worker.heard_by(watch))
+        while any([worker.working() for worker in workers]):  # noqa: C419 - all of them are asked, not the first alone
+            time.sleep(POLL_SECONDS)
     if any(plan.result_of(cell) is None for cell in cells):
         raise UserError(f"{plan.folder}: another examination sits some of the cells; wait for it, then ask again")
 
 
-def _failure(code: int, said: str) -> Exception:
-    last = said.strip().splitlines()[-1] if said.strip() else f"exit code {code}"
-    if code == EXIT_USER:
-        return UserError(last.removeprefix("error: "))
-    return RuntimeError(f"a worker failed: {said.strip() or last}")
+class _Worker:
+    """A worker process for as long as its block lasts; what it complains of goes to a file."""
+
+    def __init__(self, folder: Path, number: int) -> None:
+        self._log = folder / f"worker-{number}.log"
+        self._command = [sys.executable, "-m", "ptzjepa.agent.worker", str(folder)]
+
+    def __enter__(self) -> _Worker:
+        with self._log.open("w") as log:
+            self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, stderr=log, text=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self._process.wait()
+        if self._process.stdout:
+            self._process.stdout.close()
+
+    def working(self) -> bool:
+        """Tell whether it still works. ``UserError`` or ``RuntimeError`` with what it said when it failed."""
+        code = self._process.poll()
+        if code in (None, EXIT_OK):
+            return code is None
+        said = self._log.read_text(encoding="utf-8", errors="replace").strip()
+        if code == EXIT_USER and said:
+            raise UserError(said.splitlines()[-1].removeprefix("error: "))
+        raise RuntimeError(f"a worker ended with code {code}; it said: {said or 'nothing'}")
+
+    @contextlib.contextmanager
+    def heard_by(self, watch: _Watch) -> Iterator[None]:
+        """Have what it says told to ``watch``."""
+        ear = threading.Thread(target=watch.listen, args=(self._process.stdout or (),), daemon=True)
+        ear.start()
+        try:
+            yield
+        finally:
+            # Ended, it has nothing more to say; the ear hears the end of the pipe.
+            self._process.terminate()
+            ear.join(timeout=EAR_SECONDS)
 
 
 class _Watch:
@@ -154,9 +176,9 @@ class _Watch:
         self._began, self._next = time.monotonic(), 0.0
         self._lock = threading.Lock()
 
-    def listen(self, worker: subprocess.Popen[str]) -> None:
+    def listen(self, lines: Iterable[str]) -> None:
         """Take note of what a worker says until it ends."""
-        for line in worker.stdout or ():
+        for line in lines:
             said = json.loads(line)
             with self._lock:
                 if "done" in said:

@@ -96,6 +96,10 @@ class Plan:
         # The onset decides nothing of it, and neither do arms.
         return self.folder / "material" / f"{cell.source.digest}~{cell.seed}.safetensors"
 
+    def scratch_of(self, cell: Cell) -> Path:
+        """Return where a cell's replay may lie while it is sat."""
+        return self._path(cell).with_suffix(".replay")
+
     def result_of(self, cell: Cell) -> Mapping[str, Any] | None:
         """Return what a cell came to, if it is done and of the same question."""
         try:

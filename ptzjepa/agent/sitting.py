@@ -6,8 +6,8 @@ large batches after as many frames.
 
 from __future__ import annotations
 
+import copy
 import random
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,15 +80,18 @@ class Sitting:
         self._generator = torch.Generator().manual_seed(seed)
         self._draws = np.random.default_rng((seed, 2_000_003))
 
-    def take(self, progress: Callable[[int], None]) -> dict[str, Any]:
-        """Live through all frames and return what the grader needs; ``progress`` hears of every frame."""
-        protocol = self._protocol
-        with tempfile.TemporaryDirectory() as folder:
-            replay = Replay(Path(folder) / "replay", VIEW, views=max(1024, protocol.frames), seed=self._seed)
-            try:
-                self._live(replay, progress)
-            finally:
-                replay.close()
+    def take(self, scratch: Path, progress: Callable[[int], None]) -> dict[str, Any]:
+        """Live through all frames and return what the grader needs; ``progress`` hears of every frame.
+
+        The replay lies at ``scratch`` meanwhile; what a former, broken sitting left there is removed.
+        """
+        scratch.unlink(missing_ok=True)
+        replay = Replay(scratch, VIEW, views=max(1024, self._protocol.frames), seed=self._seed)
+        try:
+            self._live(replay, progress)
+        finally:
+            replay.close()
+            scratch.unlink()
         return {
             "poses": [[round(pan, 2), round(tilt, 2)] for pan, tilt, _ in self._poses.tolist()],
             "looks": self._looks,
@@ -207,7 +210,9 @@ class Sitting:
         wrong = probes.errors(self._model, asked)
         found: dict[str, Any] = {"frame": frame, "zones": probes.by_zone(self._scene.layout, asked, wrong)}
         if self._arm.rewards:
-            found["calibration"] = probes.calibration(self._model, self._rewards, self._scene.layout, asked)
+            # Some rewards remember what they were asked about, and nobody shall learn from the grader's questions.
+            rewards = copy.deepcopy(self._rewards)
+            found["calibration"] = probes.calibration(self._model, rewards, self._scene.layout, asked)
         self._looks.append(found)
 
     def _seen(self) -> Transitions:

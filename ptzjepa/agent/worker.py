@@ -40,7 +40,7 @@ def work(folder: Path) -> None:
                 known = material(path, cell.source, cell.seed, cell.protocol.onset)
             scene = scene_of(cell.source, cell.seed, cell.protocol.onset)
             sitting = Sitting(cell.arm, cell.seed, scene, known, cell.protocol)
-            result = sitting.take(_Sayer(cell.name))
+            result = sitting.take(plan.scratch_of(cell), _Sayer(cell.name))
             plan.keep(cell, {**result, "cpu_seconds": round(time.process_time() - began, 1)})
             _say({"done": cell.name})
 
