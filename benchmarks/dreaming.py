@@ -1,8 +1,8 @@
 """Dreaming and learning on one core beside PTZJEPA, and the pilot's time to choose: ``python -m benchmarks.dreaming``.
 
-Rates count this process's own CPU seconds. A dreamed move of ours is dreamt, stored as a learner finds it, and learnt
-from once, by policy and critic; one of PTZJEPA's is dreamt and learnt from once by Q-learning. (As it is configured,
-PTZJEPA learns from each about a hundred times.)
+Rates and times count this process's own CPU seconds. A dreamed move of ours is dreamt, stored as a learner finds it, and
+learnt from once, by policy and critic; one of PTZJEPA's is dreamt and learnt from once by Q-learning. (As it is
+configured, PTZJEPA learns from each about a hundred times.)
 """
 
 from __future__ import annotations
@@ -141,9 +141,9 @@ def _looks(world_model: WorldModel, agent: LearnedAgent, looks: int) -> tuple[fl
     brain, view = Brain(agent, card, world_model), _view(world_model.config.image_size)
     times = []
     for _ in range(looks):
-        started = time.perf_counter()
+        started = time.process_time()
         act(brain, view, greedy_share=0.5, daring=0.2)
-        times.append(1000.0 * (time.perf_counter() - started))
+        times.append(1000.0 * (time.process_time() - started))
     return statistics.median(times), statistics.quantiles(times, n=20)[-1]
 
 

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from torch import Tensor
 
 from dreamer_agent.agents import Agent, PolicyCard, RandomAgent, load_policy
 from dreamer_agent.backlog import unfinished
 from dreamer_agent.dreaming import dream
 from dreamer_agent.dreams import DreamOrigin, Dreams
 from dreamer_agent.heads import Head, Loaded
+from dreamer_agent.pictures import Painter
 from dreamer_agent.pools import pool
 from dreamer_agent.reach import action_tensor, limits_tensor, pose_tensor
 from dreamer_agent.settings import DreamSettings
@@ -30,10 +32,13 @@ from shared.store.model_store import ModelStore, StoreAway
 from shared.streams import Consumer, Follower, Received, look_back, publish
 from shared.whole import whole
 from shared.world_model import WorldModel, decode_images, load_checkpoint
+from shared.world_model.decoder import save_decoder
 
 DREAMS_LENGTH = 256
 LEAST_VIEWS = 16
 LEARNER_GROUP = "rl-agent"
+DECODER_LESSONS, DECODERS_KEPT = 10, 2
+"""Batches from one stored decoder to the next, and how many stay in the store."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,9 @@ class DreamGenerator(Service[DreamSettings]):
         self._world_model = Head(self._broker, self._world_models[0], self._load_world_model)
         self._policy = Head(self._broker, self._agents[0], self._load_policy)
         self._worker = f"{self.name}-{settings.node}"
+        self._painter: Painter | None = None
+        self._painted, self._lessons = "", 0
+        """The world model whose embeddings the painter knows, and how often it has learnt."""
         self._make_metrics()
 
     async def run(self) -> None:
@@ -91,6 +99,7 @@ class DreamGenerator(Service[DreamSettings]):
         )
         self._reward_mean = metrics.gauge("reward_mean", "Mean predicted surprise of the newest batch")
         self._reward_deviation = metrics.gauge("reward_deviation", "Standard deviation of the same")
+        self._decoder_error = metrics.gauge("decoder_error", "Squared error of the decoder's pictures, of [0, 1]")
         self._backlog = metrics.gauge("backlog", "Batches that the learner has not finished, as far as counted")
         metrics.gauge("views", "Views to start from").set_function(lambda: len(self._pool))
         metrics.gauge("policy_version", "Policy that dreams; 0 moves at random").set_function(self._policy_version)
@@ -254,6 +263,8 @@ class DreamGenerator(Service[DreamSettings]):
             poses = pose_tensor([start.pose for start in usable])
             with torch.no_grad():
                 embedding = world_model.value.encode(images, poses).embedding
+            if self.settings.dream_pictures:
+                self._paint(world_model, embedding, poses, images)
             dreams = dream(
                 world_model.value,
                 agent,
@@ -285,6 +296,22 @@ class DreamGenerator(Service[DreamSettings]):
             self._skipped.labels("store away").inc()
             self.log.warning("dreams thrown away", reason=str(error))
             return None
+
+    def _paint(self, world_model: Loaded[WorldModel], embedding: Tensor, poses: Tensor, images: Tensor) -> None:
+        """Teach the decoder by the views that dreams start from, and store it now and then."""
+        config, name = world_model.value.config, world_model.version.model
+        if self._painter is None or self._painted != name:
+            self._painter = Painter(config.embedding_size, config.image_size, self.settings.seed)
+            self._painted, self._lessons = name, 0
+        self._decoder_error.set(self._painter.learn(embedding, poses, images))
+        self._lessons += 1
+        if self._lessons % DECODER_LESSONS == 1:
+            card = {"world_model": name, "world_model_version": world_model.version.version}
+            try:
+                stored = self._store.put(f"decoders/{name}", save_decoder(self._painter.decoder, card))
+                self._store.keep_newest(f"decoders/{name}", DECODERS_KEPT, keep=[stored.address])
+            except StoreAway as error:
+                self.log.warning("decoder not stored", reason=str(error))
 
     def _dreamer(self, world_model: Loaded[WorldModel]) -> tuple[Agent, int]:
         """Return who moves in the dream, and its version: the newest policy, or chance until one fits."""

@@ -72,6 +72,9 @@ class DreamSettings(DreamerAgentSettings):
         default=8, ge=1, le=65536, description="batches dreamt from one world model of a pool before choosing again"
     )
     dream_views: int = Field(default=512, ge=16, le=65536, description="newest views that dreams can start from")
+    dream_pictures: bool = Field(
+        default=False, description="teach an image decoder beside the dreaming, for `ptzjepa dream show`"
+    )
     dream_backlog: int = Field(default=8, ge=1, le=256, description="unread batches at which dreaming pauses")
     dream_files: int = Field(default=64, ge=2, le=65536, description="dream files kept in the model store")
 

@@ -1,5 +1,5 @@
-"""The command line: ``ptzjepa demo``, ``up``, ``agent``, ``camera``, ``track``, ``models``, ``leases``, ``broker``,
-``verify``, ``world-model``.
+"""The command line: ``ptzjepa demo``, ``up``, ``agent``, ``camera``, ``dream``, ``track``, ``models``, ``leases``,
+``broker``, ``verify``, ``world-model``.
 
 Wrong input ends with one line ``error: …`` on stderr and exit code 2, never with a traceback.
 """
@@ -18,6 +18,7 @@ from rich.console import Console
 from ptzjepa import broker, leases, models
 from ptzjepa.agent.cli import app as agent_app
 from ptzjepa.camera_commands import app as camera_app
+from ptzjepa.dream import app as dream_app
 from ptzjepa.options import RunOptions
 from ptzjepa.world_model.cli import app as world_model_app
 from shared.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_USER, UserError
@@ -36,6 +37,7 @@ app = typer.Typer(
 )
 app.add_typer(agent_app, name="agent")
 app.add_typer(camera_app, name="camera")
+app.add_typer(dream_app, name="dream")
 app.add_typer(models.app, name="models")
 app.add_typer(leases.app, name="leases")
 app.add_typer(broker.app, name="broker")

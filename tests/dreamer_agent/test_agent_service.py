@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -174,3 +175,49 @@ async def test_with_no_file_left_it_waits_instead_of_starting_afresh(system: Sys
         system.store.put(f"agents/{MODEL}", data)
         await eventually(lambda: "lease" not in service.not_ready, "the file is back")
         await learn_until(system, 2)
+
+
+async def test_any_algorithm_learns_and_another_one_does_not_go_on_from_it(system: System) -> None:
+    for algorithm, per_start, options in (("dqn", 1, {"variant": "upstream"}), ("grpo", 4, {})):
+        head = await system.broker.head(MODEL)
+        version = head.version if head else 0
+        async with running(Learner(system.agent_settings(algorithm=algorithm, agent_options=options))):
+            for seed in range(200):
+                grouped = toy_dreams(
+                    RandomAgent(21), count=16 // per_start, per_start=per_start, seed=seed, size=TINY.embedding_size
+                )
+                await system.publish_dreams(grouped)
+                await asyncio.sleep(0.1)
+                if head := await version_at_least(system, version + 1):
+                    break
+        assert head is not None
+        agent, card = load_policy(system.store.get(head.checkpoint), DEFAULT_ACTIONS)
+        assert (agent.algorithm, card.algorithm, head.card["algorithm"]) == (algorithm,) * 3
+        assert card.rewards == {"surprise": 1.0, "staleness": 0.3}
+
+
+async def test_a_baseline_has_nothing_to_learn(system: System) -> None:
+    async with running(Learner(system.agent_settings(algorithm="raster"))) as service:
+        await system.publish_dreams(dreams())
+        assert service.not_ready == {}
+    assert await system.broker.head(MODEL) is None
+
+
+async def test_rewards_that_these_dreams_do_not_hold_are_named_and_the_dreams_put_aside(system: System) -> None:
+    async with running(Learner(system.agent_settings(rewards={"progress": 1.0}))) as service:
+        await system.publish_dreams(replace(dreams(), surprise="error"))
+        await eventually(lambda: "PTZ_SURPRISE=progress" in service.not_ready.get("rewards", ""), "the reason")
+        dead = await eventually(lambda: system.clients.commands.xrange(StreamName.DREAMS + ":dead"), "a dead letter")
+        assert b"progress" in dead[0][1][b"reason"]
+        await system.publish_dreams(replace(dreams(), surprise="progress"))
+        await eventually(lambda: "rewards" not in service.not_ready, "dreams that hold them")
+
+
+async def test_staleness_is_told_of_the_views_of_the_camera(system: System) -> None:
+    await system.publish_views(5)
+    async with running(Learner(system.agent_settings())) as service:
+        seen = service._rewards._parts[1].reward.seen
+        await eventually(lambda: bool(seen._last.isfinite().any()), "the views from before")
+        before = seen._now
+        await system.publish_views(1, first=5)
+        await eventually(lambda: seen._now > before, "the view that came now")

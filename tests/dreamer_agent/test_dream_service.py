@@ -151,3 +151,39 @@ async def test_after_a_restart_it_has_its_starts_again(system: System, tmp_path:
         before = len(await batches(system))
         process.start()
         await eventually(lambda: enough(system, before + 2), "dreams from views that were acknowledged before")
+
+
+async def test_dreams_of_a_group_begin_at_one_view_and_random_dreams_ask_no_policy(system: System) -> None:
+    await system.commit_world_model()
+    await system.commit_policy(prefers=11)
+    await system.publish_views(20)
+    settings = {"algorithm": "grpo", "number_of_dreams": 40, "dream_backlog": 200}
+    async with running(DreamGenerator(system.dream_settings(**settings))):
+        batch = await eventually(lambda: newest_is(system, policy_version=1), "dreams by the policy")
+    dreams, origin = Dreams.from_bytes(
+        system.store.get(Checkpoint(address=batch.address, sha256=batch.sha256, size=batch.size))
+    )
+    assert dreams.starts.tolist() == [0] * 16 + [1] * 16
+    for first in (0, 16):
+        assert len(dreams.embeddings[first : first + 16, 0].unique(dim=0)) == 1
+    assert origin.surprise == TINY.surprise
+    assert float((dreams.actions == 11).float().mean()) > 0.5
+    async with running(DreamGenerator(system.dream_settings(dream_policy="random", dream_backlog=200))):
+        before = len(await batches(system))
+        await eventually(lambda: enough(system, before + 10), "random dreams")
+    batch = (await batches(system))[-1]
+    dreams, _ = Dreams.from_bytes(
+        system.store.get(Checkpoint(address=batch.address, sha256=batch.sha256, size=batch.size))
+    )
+    assert float((dreams.actions == 11).float().mean()) < 0.5
+
+
+async def test_a_policy_of_another_world_model_does_not_dream(system: System) -> None:
+    await system.commit_world_model(model="wm_00_01")
+    await system.commit_policy(prefers=11)
+    await system.publish_views(20)
+    async with running(DreamGenerator(system.dream_settings(world_model="wm_00_01", dream_backlog=200))) as service:
+        await eventually(lambda: service._policy.current, "the policy")
+        before = len(await batches(system))
+        await eventually(lambda: enough(system, before + 3), "dreams")
+    assert {batch.policy_version for batch in await batches(system)} == {0}
