@@ -20,13 +20,13 @@ from shared.world_model import WorldModel
 from world_model_trainer.objectives import Trajectories, build_objective
 from world_model_trainer.training import Trainer, TrainingConfig
 
-STEPS, VIEWS = 200, 2000
+VIEWS = 2000
 BATCH, LENGTH = 32, 3
 _CHUNK = 256
 
 
-def learn_eyes(scene: Scene, seed: int) -> dict[str, Tensor]:
-    """Return the weights of an encoder that learnt to see in ``scene``, on a random walk."""
+def learn_eyes(scene: Scene, seed: int, updates: int) -> dict[str, Tensor]:
+    """Return the weights of an encoder that learnt to see in ``scene``, on a random walk, in so many updates."""
     torch.manual_seed(seed)
     generator = np.random.default_rng((seed, 5))
     model = WorldModel(networks("error"))
@@ -44,10 +44,10 @@ def learn_eyes(scene: Scene, seed: int) -> dict[str, Tensor]:
         poses.append(camera.move(move))
     images = look(scene, poses, range(VIEWS + 1))
     where, moves = torch.from_numpy(pose_array(poses)), torch.tensor(actions)
-    for step in range(STEPS):
+    for step in range(updates):
         start = torch.from_numpy(generator.integers(0, VIEWS - LENGTH, BATCH))[:, None]
         steps = start + torch.arange(LENGTH + 1)
-        decay = 0.02 + 0.98 * 0.5 * (1.0 + math.cos(math.pi * step / STEPS))
+        decay = 0.02 + 0.98 * 0.5 * (1.0 + math.cos(math.pi * step / updates))
         trainer.step(Trajectories(images[steps], where[steps], moves[steps[:, :-1]]), decay=decay)
     return {name: weight.detach().clone() for name, weight in model.encoder.state_dict().items()}
 

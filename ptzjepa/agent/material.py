@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dreamer_agent.examination.zones import Zone, ZoneLayout
 from ptzjepa.agent.eyes import encode, learn_eyes, look, with_eyes
-from ptzjepa.agent.protocol import JITTER, LIMITS, MOVES, PLACES, ZOOM, pose_array
+from ptzjepa.agent.protocol import JITTER, LIMITS, MOVES, PLACES, ZOOM, Protocol, pose_array
 from ptzjepa.agent.zoned import ZonedScene
 from ptzjepa.run_directory import write_atomically
 from ptzjepa.world_model.scenes import Source
@@ -64,14 +64,14 @@ def scene_of(source: Source, seed: int, onset: int) -> ZonedScene:
     return ZonedScene(plain, ZoneLayout.drawn(seed), onset=onset, seed=seed)
 
 
-def material(path: Path, source: Source, seed: int, onset: int) -> Material:
+def material(path: Path, source: Source, seed: int, protocol: Protocol) -> Material:
     """Return the material of a seed: what lies at ``path``, or made and kept there."""
     if path.exists():
         try:
             return _unpacked(path.read_bytes())
         except (OSError, ValueError):
             path.unlink()
-    made = _made(source, seed, onset)
+    made = _made(source, seed, protocol)
     tensors = {f"{_EYES}{name}": weight for name, weight in made.eyes.items()}
     for part in ("before", "after", "walks"):
         group = getattr(made, part)
@@ -93,9 +93,9 @@ def _unpacked(data: bytes) -> Material:
     )
 
 
-def _made(source: Source, seed: int, onset: int) -> Material:
-    eyes = learn_eyes(source.open(), seed)
-    scene = scene_of(source, seed, onset)
+def _made(source: Source, seed: int, protocol: Protocol) -> Material:
+    eyes = learn_eyes(source.open(), seed, protocol.eyes_steps)
+    scene = scene_of(source, seed, protocol.onset)
     generator = np.random.default_rng((seed, 1_000_003))
     model = with_eyes(eyes, "error", seed)
     paths = [_path(generator, 1) for _ in range(TRANSITIONS)]

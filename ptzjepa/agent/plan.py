@@ -94,7 +94,8 @@ class Plan:
     def material_of(self, cell: Cell) -> Path:
         """Return where the material of a cell's seed lies."""
         # The onset decides nothing of it, and neither do arms.
-        return self.folder / "material" / f"{cell.source.digest}~{cell.seed}.safetensors"
+        name = f"{cell.source.digest}~{cell.seed}~{cell.protocol.eyes_steps}"
+        return self.folder / "material" / f"{name}.safetensors"
 
     def scratch_of(self, cell: Cell) -> Path:
         """Return where a cell's replay may lie while it is sat."""

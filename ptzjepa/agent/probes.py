@@ -29,7 +29,7 @@ from shared.world_model import WorldModel
 CALIBRATED = 500
 """Poses that dreamed rewards and true errors are compared at."""
 _FRESH_RATE, _FRESH_BATCH = 3e-3, 64
-_CAMERAS, _STEPS, _SETTLING = 48, 40, 12
+_CAMERAS, _STEPS, _SETTLING = 32, 32, 12
 
 
 @torch.no_grad()

@@ -69,14 +69,21 @@ class Protocol:
     """Frames from one look of the grader into the world model to the next."""
     fresh_steps: int = 1500
     """Updates of a fresh world model on what an arm has seen: enough to learn what is to be learnt of it."""
+    eyes_steps: int = 200
+    """Updates that the shared encoder learns in."""
     fresh_points: int = 6
     """Beginnings of an arm's data on which fresh world models learn."""
 
     @classmethod
     def of(cls, frames: int) -> Protocol:
         """Return the protocol of so many frames: the new zone appears after a third of them."""
-        short = frames < SHORT_FRAMES
-        return cls(frames, onset=frames // 3, fresh_steps=400 if short else 1500, fresh_points=3 if short else 6)
+        return cls(
+            frames,
+            onset=frames // 3,
+            fresh_steps=max(100, min(1500, frames // 4)),
+            fresh_points=3 if frames < SHORT_FRAMES else 6,
+            eyes_steps=max(50, min(200, frames // 6)),
+        )
 
     @property
     def shuffle_at(self) -> int:

@@ -37,7 +37,7 @@ def work(folder: Path) -> None:
             path = plan.material_of(cell)
             with path.with_suffix(".lock").open("a") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
-                known = material(path, cell.source, cell.seed, cell.protocol.onset)
+                known = material(path, cell.source, cell.seed, cell.protocol)
             scene = scene_of(cell.source, cell.seed, cell.protocol.onset)
             sitting = Sitting(cell.arm, cell.seed, scene, known, cell.protocol)
             result = sitting.take(plan.scratch_of(cell), _Sayer(cell.name))
