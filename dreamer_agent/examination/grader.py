@@ -166,7 +166,10 @@ def verdicts(marks: Mapping[str, Any]) -> dict[str, bool | None]:
 
 
 def _looks(result: Mapping[str, Any]) -> list[tuple[int, float, float]]:
-    return [(look["frame"], look["zones"]["hard"]["error"], look["zones"]["new"]["error"]) for look in result["looks"]]
+    return [
+        (look["frame"], look["zones"]["hard"]["explained"], look["zones"]["new"]["explained"])
+        for look in result["looks"]
+    ]
 
 
 def _curve(result: Mapping[str, Any]) -> list[tuple[int, float]]:

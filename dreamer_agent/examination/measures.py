@@ -17,8 +17,8 @@ from dreamer_agent.examination.zones import Zone, ZoneLayout
 ATTRACTION_FRAMES = 1500
 """Frames after the onset in which attraction is counted, or as many as there are."""
 COVERAGE_FRAMES = 1000
-LEARNT = 0.3
-"""Share of its error at the first look that is left of a zone when it counts as learnt."""
+LEARNT = 0.8
+"""Share of the variance of a zone's views that the arm's world model explains when the zone counts as learnt."""
 HABITUATION_FRAMES = 1000
 HABITUATION_WINDOW = 250
 NEVER = 2.0
@@ -64,7 +64,7 @@ def tv_share(walk: Walk) -> float:
 def habituation_share(walk: Walk, onset: int, looks: Sequence[tuple[int, float, float]]) -> float | None:
     """Return the smallest share in HARD and NEW of any 250 frames in the 1,000 after both were learnt.
 
-    ``looks``: a frame, and the held-out errors in HARD and in NEW then. None where they never were learnt, or too
+    ``looks``: a frame, and the variance explained of HARD and of NEW then. None where they never were learnt, or too
     late to tell.
     """
     learnt = learnt_at(onset, looks)
@@ -76,16 +76,8 @@ def habituation_share(walk: Walk, onset: int, looks: Sequence[tuple[int, float, 
 
 
 def learnt_at(onset: int, looks: Sequence[tuple[int, float, float]]) -> int | None:
-    """Return the first frame after the onset at which little is left of the errors in HARD and in NEW.
-
-    Both are compared with what they were when they were first looked at: at the first look of all, and at the first
-    after the onset.
-    """
-    after = [look for look in looks if look[0] >= onset]
-    if not after:
-        return None
-    hard, new = looks[0][1], after[0][2]
-    return next((frame for frame, ours, theirs in after if ours <= LEARNT * hard and theirs <= LEARNT * new), None)
+    """Return the first look after the onset at which the world model explains both HARD and NEW; None if none does."""
+    return next((frame for frame, *explained in looks if frame >= onset and min(explained) >= LEARNT), None)
 
 
 def coverage(walk: Walk, layout: ZoneLayout, half_width: float) -> float:
