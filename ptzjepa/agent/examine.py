@@ -179,7 +179,10 @@ class _Watch:
     def listen(self, lines: Iterable[str]) -> None:
         """Take note of what a worker says until it ends."""
         for line in lines:
-            said = json.loads(line)
+            try:
+                said = json.loads(line)
+            except ValueError:  # ended in the middle of a line
+                continue
             with self._lock:
                 if "done" in said:
                     self._at.pop(said["done"], None)

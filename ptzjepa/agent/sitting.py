@@ -17,11 +17,13 @@ import numpy as np
 import torch
 
 from dreamer_agent.agents.base import LearnedAgent, Mode, certainty
+from dreamer_agent.agents.random import RandomAgent
 from dreamer_agent.dream_buffer import DreamBuffer
 from dreamer_agent.dreaming import dream
 from dreamer_agent.dreams import DreamOrigin
 from dreamer_agent.examination.oracle import OracleAgent
 from dreamer_agent.reach import action_tensor, limits_tensor, pose_tensor
+from dreamer_agent.settings import GROUP
 from dreamer_agent.starts import Start, StartPool
 from ptzjepa.agent import probes
 from ptzjepa.agent.arms import Arm
@@ -64,6 +66,9 @@ class Sitting:
         self._rewards = arm.mix()
         self._agent = arm.make(self._model, self._rewards, scene.layout, protocol.onset, seed)
         self._learner = self._agent if isinstance(self._agent, LearnedAgent) else None
+        # Whoever wants moves made by chance need not be asked for others: a planner would think long about each.
+        self._dreamer = RandomAgent(len(MOVES)) if self._agent.dreams_at_random else self._agent
+        self._per_start = GROUP if arm.agent == "grpo" else 1
         self._pool = StartPool(STARTS)
         self._buffer = DreamBuffer(DREAM_BATCHES, protocol.frames, seed)
         self._deltas = action_tensor(MOVES)
@@ -180,11 +185,11 @@ class Sitting:
 
     def _dream(self, frame: int) -> None:
         protocol = self._protocol
-        starts = self._pool.draw(protocol.number_of_dreams, self._daring)
+        starts = self._pool.draw(protocol.number_of_dreams // self._per_start, self._daring)
         rows = torch.tensor([self._numbers[start.view] for start in starts])
         dreams = dream(
             self._model,
-            self._agent,
+            self._dreamer,
             self._embeddings[rows],
             self._poses[rows],
             limits_tensor([LIMITS] * len(rows)),
@@ -192,6 +197,7 @@ class Sitting:
             length=protocol.dream_length,
             random_share=0.1,
             generator=self._generator,
+            per_start=self._per_start,
             surprise=self._model.config.surprise,
         )
         origin = DreamOrigin(
