@@ -67,7 +67,7 @@ class Plan:
     def save(self) -> None:
         """Write the plan for the workers. ``UserError`` where the folder cannot be written."""
         try:
-            for name in ("cells", "material"):
+            for name in ("cells", "material", "scratch"):
                 (self.folder / name).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"output folder {self.folder}: {error.strerror}; give another --json") from error
@@ -99,7 +99,7 @@ class Plan:
 
     def scratch_of(self, cell: Cell) -> Path:
         """Return where a cell's replay may lie while it is sat."""
-        return self._path(cell).with_suffix(".replay")
+        return self.folder / "scratch" / f"{cell.name}.replay"
 
     def result_of(self, cell: Cell) -> Mapping[str, Any] | None:
         """Return what a cell came to, if it is done and of the same question."""
