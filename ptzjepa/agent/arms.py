@@ -81,19 +81,22 @@ class Arm:
 def arms_of(agents: Sequence[str], rewards: Sequence[str]) -> tuple[Arm, ...]:
     """Return every learning agent with every reward, and every other agent once; random and oracle always.
 
-    ``UserError`` says which name is unknown.
+    ``ppo+error`` is an agent that brings its own rewards. ``UserError`` says which name is unknown.
     """
     mixes = [parse_mix(text) for text in rewards]
     found: list[Arm] = []
-    for agent in agents:
+    for text in agents:
+        agent, plus, own = text.partition("+")
         if agent in FIXED:
+            if plus:
+                raise UserError(f"--agents {text}: {agent} learns nothing; leave +{own} out")
             found.append(Arm(agent))
         elif agent in CONFIGS:
-            if not mixes:
+            if not mixes and not plus:
                 raise UserError(f"--agents {agent}: learns from rewards; give some with --rewards")
-            found += [Arm(agent, tuple(mix.items())) for mix in mixes]
+            found += [Arm(agent, tuple(mix.items())) for mix in ([parse_mix(own)] if plus else mixes)]
         else:
-            raise UserError(f"--agents {agent}: no such agent; there are {', '.join((*CONFIGS, *FIXED))}")
+            raise UserError(f"--agents {text}: no such agent; there are {', '.join((*CONFIGS, *FIXED))}")
     found += [Arm(name) for name in ALWAYS]
     return tuple(dict.fromkeys(found))
 

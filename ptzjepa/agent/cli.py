@@ -21,7 +21,10 @@ def examine(
         Path, typer.Option("--json", metavar="FILE", help="File for all marks; the folder of its name holds the rest.")
     ],
     agents: Annotated[
-        str, typer.Option(metavar="A,B", help="Agents; random and oracle always are among them.")
+        str,
+        typer.Option(
+            metavar="A,B", help="Agents, or one with its own rewards: ppo+error; random and oracle come along."
+        ),
     ] = "actor_critic,raster,least_recently_viewed",
     rewards: Annotated[
         str, typer.Option(metavar="R,S", help="Rewards for agents that learn; mixes like disagreement+0.3*staleness.")

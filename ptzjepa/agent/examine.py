@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import subprocess
 import sys
 import threading
@@ -30,6 +29,8 @@ from ptzjepa.world_model.scenes import Source
 from shared.errors import EXIT_OK, EXIT_USER, UserError
 
 FORMAT = "ptzjepa-exam-1"
+LEAST_PROGRESS = 0.2
+"""Of a cell, before which nobody can say how long all of them will take."""
 LINE_SECONDS, POLL_SECONDS, EAR_SECONDS = 10.0, 0.2, 5.0
 LEAST_FRAMES = 300
 CURVE_WINDOW = 100
@@ -198,8 +199,10 @@ class _Watch:
         self._next = now + LINE_SECONDS
         part = sum(self._at.values()) / self._frames
         progress = self._done - self._first + part
-        left = (self._cells - self._done - part) * (now - self._began) / progress if progress > 0.0 else float("nan")
-        until = f"{left / 60.0:.0f} min left" if math.isfinite(left) else "just begun"
+        until = "just begun"
+        if progress >= LEAST_PROGRESS:
+            left = (self._cells - self._done - part) * (now - self._began) / progress
+            until = f"{left / 60.0:.0f} min left"
         where = ", ".join(f"{cell} at {frame}" for cell, frame in self._at.items())
         self._console.print(f"{self._done} of {self._cells} cells | {until} | {where}".rstrip(" |"), soft_wrap=True)
         self._console.file.flush()

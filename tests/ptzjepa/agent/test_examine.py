@@ -93,12 +93,13 @@ def test_the_camera_stays_near_its_places_and_within_its_limits() -> None:
 
 
 def test_arms_are_every_learner_with_every_reward_and_the_floor_and_the_oracle_always() -> None:
-    arms = arms_of(["actor_critic", "raster"], ["disagreement", "disagreement+0.3*staleness"])
+    arms = arms_of(["actor_critic", "raster", "ppo+error"], ["disagreement", "disagreement+0.3*staleness"])
     names = [arm.name for arm in arms]
     assert names == [
-        "actor_critic+disagreement", "actor_critic+disagreement+0.3*staleness", "raster", "random", "oracle",
+        "actor_critic+disagreement", "actor_critic+disagreement+0.3*staleness", "raster", "ppo+error", "random",
+        "oracle",
     ]  # fmt: skip
-    assert [arm.surprise for arm in arms] == ["disagreement", "disagreement", "error", "error", "error"]
+    assert [arm.surprise for arm in arms] == ["disagreement", "disagreement", *["error"] * 4]
     assert parse_mix("gradient_sign+2*novelty") == {"gradient_sign": 1.0, "novelty": 2.0}
 
 
@@ -111,6 +112,7 @@ def test_arms_are_every_learner_with_every_reward_and_the_floor_and_the_oracle_a
         ("actor_critic", "error+progress", "one kind of surprise"),
         ("actor_critic", "error+2*error", "twice"),
         ("actor_critic", "", "give some with --rewards"),
+        ("raster+error", "", "learns nothing"),
     ],
 )
 def test_unknown_arms_are_refused_in_a_line(agents: str, rewards: str, said: str) -> None:
