@@ -1,7 +1,7 @@
 """Dreaming and learning on one core beside PTZJEPA, and the pilot's time to choose: ``python -m benchmarks.dreaming``.
 
-Rates and times count this process's own CPU seconds. A dreamed move of ours is dreamt, stored as a learner finds it, and
-learnt from once, by policy and critic; one of PTZJEPA's is dreamt and learnt from once by Q-learning. (As it is
+Rates and times count this process's own CPU seconds. A dreamed move of ours is dreamt, stored as a learner finds it,
+and learnt from once, by policy and critic; one of PTZJEPA's is dreamt and learnt from once by Q-learning. (As it is
 configured, PTZJEPA learns from each about a hundred times.)
 """
 
@@ -62,7 +62,7 @@ def measure() -> list[Row]:
         ("grpo", BIG_BATCH, None),
     ):
         agent = _agent(algorithm, world_model)
-        both = _rate(lambda agent=agent, batch=batch: agent.update(_dream(world_model, agent, batch, length)))
+        both = _rate(lambda agent=agent, batch=batch: agent.update(_dream(world_model, agent, batch, length)))  # type: ignore[misc]
         rows.append(Row(f"{algorithm}, {batch} × {length}", batch * length * both, "moves/s", target, reference=theirs))
     rows.insert(1, Row("the same ÷ PTZJEPA", rows[0].value / theirs, "×", 1000.0))
     agent = _agent("actor_critic", world_model)

@@ -121,7 +121,8 @@ class CameraSampler(Service[SamplerSettings]):
     async def sample(self, camera: Camera, clients: RedisClients) -> None:
         """Look through ``camera`` until told to stop."""
         camera = WatchedCamera(camera, self._camera_errors)
-        steering = Steering(clients, self.settings.camera, self._actions, self._note_command)
+        free = self.settings.free_moves
+        steering = Steering(clients, self.settings.camera, self._actions, self._note_command, free_moves=free)
         looker = Looker(camera, self.settings, self._rejects, self._settle)
         async with (
             self._outbox.open(clients),

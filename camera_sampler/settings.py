@@ -63,6 +63,10 @@ class SamplerSettings(TrackSettings):
     )
     command_seconds: float = Field(default=1.0, gt=0.0, le=60.0, description="longest wait for an agent's command")
     action_table: Path | None = Field(default=None, description="JSON file of the moves that an agent may command")
+    free_moves: bool = Field(
+        default=False,
+        description="follow moves that are not in the table, if none is larger than its largest",
+    )
 
     views_per_second: float = Field(default=5.0, gt=0.0, le=1000.0, description="most views a second")
     view_size: int = Field(default=64, ge=16, le=1024, description="side of the published views, in pixels")

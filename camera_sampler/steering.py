@@ -32,13 +32,21 @@ class Steering:
 
     * ``late``: it answers a view that the camera has gone on from; ``stale``: one that this process does not know;
     * ``bad-token``: its fencing token is lower than the highest seen, so its sender has lost the camera's lease;
-    * ``wrong-camera`` and ``unknown-action``: it is not for this camera, or not a move of the table.
+    * ``wrong-camera`` and ``unknown-action``: it is not for this camera, or not a move of the table; with
+      ``free_moves`` any move will do that is no larger than the table's.
     """
 
     def __init__(
-        self, clients: RedisClients, camera: str, actions: ActionTable, note: Callable[[Command, Outcome], None]
+        self,
+        clients: RedisClients,
+        camera: str,
+        actions: ActionTable,
+        note: Callable[[Command, Outcome], None],
+        *,
+        free_moves: bool = False,
     ) -> None:
         self._clients, self._camera = clients, camera
+        self._table, self._free_moves = actions, free_moves
         self._actions = frozenset(actions.actions)
         self._note = note
         self._start = "$"
@@ -120,7 +128,7 @@ class Steering:
         if command.token < self.highest_token:
             return "bad-token"
         self.highest_token = command.token
-        if command.action not in self._actions:
+        if command.action not in self._actions and not (self._free_moves and self._table.spans(command.action)):
             return "unknown-action"
         if command.answers not in self._seen:
             return "stale"

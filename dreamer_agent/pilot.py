@@ -20,6 +20,7 @@ from dreamer_agent.settings import AgentSettings
 from dreamer_agent.watching import note
 from shared.actions import Action
 from shared.broker.client import BrokerAway, BrokerClient, HeldLease, LeaseHeld, LeaseLost
+from shared.errors import UserError
 from shared.leases import ModelVersion
 from shared.messages import Command, StreamName, View, utc_now
 from shared.pose import PoseLimits
@@ -82,6 +83,9 @@ class Pilot(Service[AgentSettings]):
         self._baseline: tuple[PoseLimits, Agent] | None = None
         self._agents = pool(settings.agent, settings.rl_models)
         self._head: Head[Brain] = Head(self._broker, self._agents[0], self._load)
+        self._still = self._table.still()
+        if settings.dwell > 1 and self._still is None:
+            raise UserError("setting PTZ_DWELL: the action table has no move that changes nothing; add one")
         self._staying = 0
         """Views still to be taken of the place where the camera is."""
         self._tracker = tracking.tracker(settings, self.metrics)
@@ -193,13 +197,15 @@ class Pilot(Service[AgentSettings]):
 
     async def _answer(self, view: Received[View], lease: HeldLease, clients: RedisClients) -> None:
         policy = self._head.current
-        if self._staying > 0:
+        if self._staying > 0 and self._still is not None:
             self._staying -= 1
-            await self._send(view, Action(name=STAY), STAY, policy, lease, clients)
+            await self._send(view, self._still, STAY, policy, lease, clients)
         elif policy is not None:
             chosen = await self._look(view, policy.value)
             if chosen is not None:
-                action = chosen.meant or self._table[chosen.action]
+                action = self._table[chosen.action]
+                if self.settings.free_moves and chosen.meant is not None:
+                    action = chosen.meant
                 command = await self._send(view, action, chosen.mode, policy, lease, clients)
                 if command is not None:
                     self._track(command, chosen, policy.value.card)

@@ -117,6 +117,9 @@ class AgentSettings(DreamerAgentSettings, TrackSettings):
     fallback: Literal["none"] | BaselineName = Field(
         default="none", description="baseline that steers while there is no policy; none: the sampler moves by itself"
     )
+    free_moves: bool = Field(
+        default=False, description="planner by cem: make the very moves it means, which the sampler must allow as well"
+    )
     dwell: int = Field(default=1, ge=1, le=1000, description="views taken of a place before the pilot moves on")
     policy_seconds: float = Field(default=10.0, gt=0.0, le=3600.0, description="seconds between policy versions")
     keep_last: int = Field(default=16, ge=1, le=65536, description="newest versions kept in the model store")

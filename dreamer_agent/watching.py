@@ -11,6 +11,9 @@ from shared.redis_client import RedisClients
 from shared.service import Service
 from shared.streams import Follower, look_back
 
+REMEMBERED = 1024
+"""Views that a start looks back on: their pictures come along."""
+
 
 def note(rewards: RewardMix, view: View) -> None:
     """Tell the rewards of one view."""
@@ -18,10 +21,9 @@ def note(rewards: RewardMix, view: View) -> None:
 
 
 async def watch(service: Service[Any], clients: RedisClients, rewards: RewardMix) -> None:
-    """Tell the rewards of every view of the service's camera, beginning with what the stream still holds."""
+    """Tell the rewards of every view of the service's camera, beginning with the newest that the stream still holds."""
     stream = StreamName.views(service.settings.camera)
-    length: int = service.settings.views_stream_length
-    received = await service.redis(lambda: look_back(clients.commands, stream, View, length))
+    received = await service.redis(lambda: look_back(clients.commands, stream, View, REMEMBERED))
     follower = Follower(clients, stream, View, start=received[-1].entry_id if received else "0-0")
     while not service.stopping.is_set():
         for item in received or []:

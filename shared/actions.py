@@ -16,6 +16,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from shared.errors import UserError
 from shared.pose import Finite, Pose, PoseLimits
 
+_ROUNDING = 1e-6
+"""Networks reckon in single precision."""
+
 
 class Action(BaseModel):
     """One named move: a change of pan and tilt in degrees and of zoom in magnification."""
@@ -60,6 +63,16 @@ class ActionTable(BaseModel):
             if action.name == name:
                 return index
         raise KeyError(name)
+
+    def still(self) -> Action | None:
+        """Return the move that changes nothing; None if the table has none."""
+        return next((action for action in self.actions if not any((action.pan, action.tilt, action.zoom))), None)
+
+    def spans(self, action: Action) -> bool:
+        """Tell whether a move is on no axis larger than the table's largest, whether it is in the table or not."""
+        own = (action.pan, action.tilt, action.zoom)
+        largest = (max(abs(change) for change in axis) for axis in zip(*self.deltas(), strict=True))
+        return all(abs(change) <= most + _ROUNDING for change, most in zip(own, largest, strict=True))
 
     def deltas(self) -> list[tuple[float, float, float]]:
         """Return ``(pan, tilt, zoom)`` of every action in the table's order."""

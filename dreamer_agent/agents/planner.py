@@ -17,9 +17,6 @@ from dreamer_agent.imagination import Imagination
 from dreamer_agent.reach import reach
 from dreamer_agent.rewards import RewardMix, SurpriseReward, WeightedReward
 
-_STEP = (10.0, 6.0, 0.2)
-"""Degrees, degrees and magnification: what ``cem`` may change at most in one move, and how widely it begins to look."""
-
 
 class PlannerConfig(AgentConfig):
     """How far and how widely it looks."""
@@ -56,6 +53,8 @@ class Planner(LearnedAgent):
         self.rewards = rewards or RewardMix([WeightedReward(SurpriseReward())])
         self.updates = 0
         self._deltas = deltas
+        self._step = deltas.abs().amax(dim=0).clamp_min(1e-6)
+        """The largest change on each axis: what ``cem`` may do in one move, and how widely it begins to look."""
         self._generator = torch.Generator().manual_seed(seed)
         self._world_model: Imagination | None = None
         self._limits = torch.empty(0)
@@ -99,7 +98,7 @@ class Planner(LearnedAgent):
         if self.config.method == "beam":
             return self._beam(embedding, pose) / self.config.temperature, None
         delta = self._cross_entropy(embedding, pose)
-        apart = ((self._deltas - delta) / delta.new_tensor(_STEP)).square().sum(dim=-1)
+        apart = ((self._deltas - delta) / self._step).square().sum(dim=-1)
         logits = torch.full((len(self._deltas),), -torch.inf)
         logits[apart.argmin()] = 0.0
         return logits, delta
@@ -119,8 +118,7 @@ class Planner(LearnedAgent):
 
     def _cross_entropy(self, embedding: Tensor, pose: Tensor) -> Tensor:
         """Return the first move ``[3]`` of the best sequence found."""
-        config = self.config
-        step = torch.tensor(_STEP)
+        config, step = self.config, self._step
         mean, deviation = torch.zeros(config.depth, 3), step.expand(config.depth, 3).clone()
         best, best_score = mean, -torch.inf
         for _ in range(config.rounds):

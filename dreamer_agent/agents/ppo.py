@@ -36,7 +36,6 @@ class PPO(PolicyAgent[PPOConfig]):
 
     def _build(self) -> dict[nn.Module, float]:
         self._policy, self._critic = self._network(self.config.actions), self._network(1)
-        self._generator = torch.Generator().manual_seed(torch.initial_seed() % 2**63)
         return {self._policy: self.config.policy_rate, self._critic: self.config.critic_rate}
 
     def _networks(self) -> dict[str, nn.Module]:
@@ -52,8 +51,10 @@ class PPO(PolicyAgent[PPOConfig]):
         gains = returns.advantages(rewards, values, discount=config.discount, mixing=config.mixing)
         targets = gains + values[:, :-1]
         skipped, made = 0, 0
+        # Drawn by the count of updates, so that a checkpoint goes on exactly where it was left.
+        generator = torch.Generator().manual_seed(self.updates)
         for _ in range(config.passes):
-            order = torch.randperm(len(dreams), generator=self._generator)
+            order = torch.randperm(len(dreams), generator=generator)
             for part in order.chunk(config.parts):
                 done, terms_now = self._part(seen[part, :-1], dreams.pick(part), gains[part], targets[part])
                 terms |= terms_now

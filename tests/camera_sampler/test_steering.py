@@ -175,3 +175,25 @@ async def test_an_agent_steers_again_after_redis_was_away(own_redis_server: Redi
             await eventually(steered)
     finally:
         await connections.aclose()
+
+
+async def test_free_moves_are_followed_only_where_they_are_allowed_and_not_too_large(
+    clients: RedisClients, sampler_settings: SamplerSettings, agent: Agent
+) -> None:
+    free, large = Action(name="planned", pan=3.3, tilt=-1.0), Action(name="planned", pan=33.0)
+    for allowed in (False, True):
+        patient = fast(
+            sampler_settings.redis_url, command_seconds=20.0, views_per_second=4.0, movements=1000, free_moves=allowed
+        )
+        async with running(patient, clients) as sampler:
+
+            async def refused(sampler: object = sampler) -> bool:
+                return metric(sampler, "commands_total", outcome="unknown-action") >= 1  # type: ignore[arg-type]
+
+            view = await agent.newest()
+            await agent.command(view.id, token=5, action=large if allowed else free)
+            await eventually(refused)
+            if allowed:
+                await agent.command(view.id, token=5, action=free)
+                following = await agent.newest(other_than=view.id)
+                assert (following.previous, following.action) == (view.id, free)

@@ -93,17 +93,19 @@ class System:
         torch.manual_seed(seed)
         return await self.commit("world-model", model, save_checkpoint(WorldModel(TINY), {}))
 
-    async def commit_policy(self, prefers: int | None = None, world_model_version: int = 1) -> ModelVersion:
-        head = await self.broker.head("ag_00_00")
+    async def commit_policy(
+        self, prefers: int | None = None, world_model_version: int = 1, agent: str = "ag_00_00"
+    ) -> ModelVersion:
+        head = await self.broker.head(agent)
         card = PolicyCard(
-            agent="ag_00_00",
+            agent=agent,
             policy_version=(head.version if head else 0) + 1,
             world_model="wm_00_00",
             world_model_version=world_model_version,
             action_table=DEFAULT_ACTIONS.digest,
             config=ActorCriticConfig(embedding_size=TINY.embedding_size, actions=21),
         )
-        return await self.commit("agent", "ag_00_00", save_policy(one_minded(prefers), card))
+        return await self.commit("agent", agent, save_policy(one_minded(prefers), card))
 
     async def publish_views(
         self, count: int, *, first: int = 0, data: bytes | None = None, together: bool = False

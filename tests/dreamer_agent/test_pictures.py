@@ -34,7 +34,7 @@ def test_it_learns_to_paint_without_touching_the_world_model() -> None:
     for _ in range(30):
         last = painter.learn(embedding, poses, images)
     assert last < 0.1 * first
-    painted = painter.decoder(embedding, poses)
+    painted = painter.decoder(embedding, poses).detach()
     assert painted.shape == (16, 3, 32, 32)
     assert float(painted[:8, 0].mean()) > 0.8 > 0.2 > float(painted[8:, 0].mean())
     assert all(parameter.grad is None for parameter in model.parameters())
@@ -67,7 +67,7 @@ def test_a_filmstrip_has_a_row_a_dream_and_a_picture_a_view() -> None:
     decoder = Decoder(DecoderConfig(embedding_size=8, image_size=16))
     strip = filmstrip(dreams, decoder, DEFAULT_ACTIONS, scale=2)
     assert strip.size == (5 * 34 - 2, 3 * (32 + 16) - 2)
-    frame = decoder(dreams.embeddings[1, 2:3].float(), dreams.poses[1, 2:3])[0] * 255.0
+    frame = decoder(dreams.embeddings[1, 2:3].float(), dreams.poses[1, 2:3])[0].detach() * 255.0
     shown = np.asarray(strip)[48:80, 68:100].mean(axis=(0, 1))
     assert shown.tolist() == pytest.approx(frame.mean(dim=(1, 2)).tolist(), abs=2.0)
     with pytest.raises(ValueError, match="reads embeddings of 9"):

@@ -13,7 +13,7 @@ from dreamer_agent.agent_service import Learner
 from dreamer_agent.agents import LearnedAgent, Mode, PolicyCard, make_agent, save_policy
 from dreamer_agent.pilot import Pilot, act
 from dreamer_agent.settings import AgentSettings
-from shared.actions import DEFAULT_ACTIONS
+from shared.actions import DEFAULT_ACTIONS, ActionTable
 from shared.errors import UserError
 from shared.messages import Command, StreamName, View
 from shared.streams import Received, look_back
@@ -261,11 +261,12 @@ async def test_it_stays_for_as_many_views_as_it_is_told_to_dwell(system: System)
         for _ in range(9):
             await answered(system, policy_version=1)
         names = [command.action.name for command in await commands(system) if command.policy_version == 1]
-        assert names[:7] == ["long_left", "stay", "stay"] * 2 + ["long_left"]
+        assert names[:7] == ["long_left", "noop", "noop"] * 2 + ["long_left"]
         assert sample(service, "commands_total", mode="stay") >= 4
 
 
-async def test_a_planner_steers_with_the_world_model_it_is_given(system: System) -> None:
+@pytest.mark.parametrize("free", [False, True])
+async def test_a_planner_steers_with_the_world_model_it_is_given(system: System, free: bool) -> None:
     await system.commit_world_model()
     agent = make_agent("planner", embedding=TINY.embedding_size, actions=DEFAULT_ACTIONS, method="cem", depth=1)
     assert isinstance(agent, LearnedAgent)
@@ -279,9 +280,11 @@ async def test_a_planner_steers_with_the_world_model_it_is_given(system: System)
         config=agent.config,
     )
     await system.commit("agent", "ag_00_00", save_policy(agent, card))
-    async with running(Pilot(system.agent_settings(algorithm="planner", greedy_share=1.0))):
-        seen = [(await answered(system, policy_version=1)).action for _ in range(6)]
-    assert "planned" in {action.name for action in seen}
+    settings = system.agent_settings(algorithm="planner", greedy_share=1.0, free_moves=free)
+    async with running(Pilot(settings)):
+        seen = [(await answered(system, policy_version=1)).action for _ in range(4)]
+    assert all(DEFAULT_ACTIONS.spans(action) for action in seen)
+    assert ("planned" in {action.name for action in seen}) is free
 
 
 @pytest.mark.parametrize(
@@ -301,3 +304,12 @@ def test_settings_that_cannot_work_are_refused_before_anything_begins(
 ) -> None:
     with pytest.raises(UserError, match=reason):
         service(AgentSettings(**changes))
+
+
+def test_dwelling_needs_a_move_that_changes_nothing(tmp_path: Path) -> None:
+    table = ActionTable(actions=DEFAULT_ACTIONS.actions[1:])
+    path = tmp_path / "table.json"
+    path.write_text(table.dump())
+    with pytest.raises(UserError, match="PTZ_DWELL"):
+        Pilot(AgentSettings(action_table=path, dwell=2))
+    Pilot(AgentSettings(action_table=path))

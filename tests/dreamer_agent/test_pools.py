@@ -7,6 +7,7 @@ import pytest
 from dreamer_agent.agent_service import Learner
 from dreamer_agent.agents import load_policy
 from dreamer_agent.dream_service import DreamGenerator
+from dreamer_agent.pilot import Pilot
 from dreamer_agent.pools import pool
 from shared.actions import DEFAULT_ACTIONS
 from shared.errors import UserError
@@ -15,6 +16,7 @@ from shared.messages import DreamBatch, StreamName
 from shared.streams import look_back
 from tests.dreamer_agent.conftest import System, eventually, running
 from tests.dreamer_agent.test_agent_service import dreams
+from tests.dreamer_agent.test_pilot import answered
 
 
 def test_a_pool_is_numbered_on_from_its_first() -> None:
@@ -79,11 +81,14 @@ async def test_a_loyal_agent_stays_with_the_world_model_it_learnt_from(system: S
     before = await system.broker.head("ag_00_00")
     assert before is not None
     async with running(Learner(system.agent_settings(models=2, loyal=loyal))):
-        for seed in range(1, 6):
+        for seed in range(1, 100):
             await system.publish_dreams(dreams(seed), world_model="wm_00_01")
-        await eventually(lambda: nothing_unread(system), "the learner")
-        await system.publish_dreams(dreams(9), world_model="wm_00_00" if loyal else "wm_00_01")
-        after = await eventually(lambda: newer(system, before.version), "a newer version")
+            if loyal:
+                await system.publish_dreams(dreams(seed + 100), world_model="wm_00_00")
+            await eventually(lambda: nothing_unread(system), "the learner")
+            if after := await newer(system, before.version):
+                break
+    assert after is not None
     _, card = load_policy(system.store.get(after.checkpoint), DEFAULT_ACTIONS)
     assert card.world_model == ("wm_00_00" if loyal else "wm_00_01")
 
@@ -91,3 +96,29 @@ async def test_a_loyal_agent_stays_with_the_world_model_it_learnt_from(system: S
 async def newer(system: System, version: int) -> ModelVersion | None:
     head = await system.broker.head("ag_00_00")
     return head if head and head.version > version else None
+
+
+async def test_the_pilot_changes_to_another_agent_that_has_a_policy(system: System) -> None:
+    await system.commit_world_model()
+    settings = system.agent_settings(rl_models=3, run_seconds=0.3, greedy_share=1.0)
+    async with running(Pilot(settings)):
+        await system.commit_policy(prefers=11, agent="ag_00_01")
+        assert (await answered(system, agent="ag_00_01")).action.name == "long_left"
+        await system.commit_policy(prefers=12, agent="ag_00_02")
+        assert (await answered(system, agent="ag_00_02")).action.name == "long_right"
+        await answered(system, agent="ag_00_01")
+
+
+async def test_dreams_are_dreamt_by_any_agent_of_the_pool(system: System) -> None:
+    await system.commit_world_model()
+    for agent in ("ag_00_00", "ag_00_01"):
+        await system.commit_policy(prefers=11, agent=agent)
+    await system.publish_views(20)
+    settings = system.dream_settings(rl_models=2, dream_turn=1, dream_backlog=250, dream_world_model="random")
+    async with running(DreamGenerator(settings)):
+        await eventually(lambda: dreamers(system, {"ag_00_00", "ag_00_01"}), "both")
+
+
+async def dreamers(system: System, wanted: set[str]) -> bool:
+    found = await look_back(system.clients.commands, StreamName.DREAMS, DreamBatch, 256)
+    return {item.message.agent for item in found if item.message.policy_version == 1} == wanted

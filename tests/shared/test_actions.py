@@ -100,3 +100,12 @@ def test_a_missing_table_is_the_users_error(tmp_path: Path) -> None:
 def test_infinite_moves_are_refused() -> None:
     with pytest.raises(ValidationError):
         Action(name="off", pan=float("inf"))
+
+
+def test_a_table_spans_what_is_no_larger_than_its_largest_move_on_any_axis() -> None:
+    assert all(DEFAULT_ACTIONS.spans(action) for action in DEFAULT_ACTIONS.actions)
+    assert DEFAULT_ACTIONS.spans(Action(name="free", pan=-10.0, tilt=6.0, zoom=0.2000001))
+    for change in ({"pan": 10.1}, {"tilt": -6.1}, {"zoom": 0.3}):
+        assert not DEFAULT_ACTIONS.spans(Action(name="free", **change))
+    assert DEFAULT_ACTIONS.still() == DEFAULT_ACTIONS[0]
+    assert ActionTable(actions=DEFAULT_ACTIONS.actions[1:]).still() is None
