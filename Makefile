@@ -60,6 +60,10 @@ lint-deployment: $(VENV)/.dev
 bench: $(VENV)/.dev ## measure all parts and print one table
 	@$(BIN)/python -m benchmarks $(ARGS)
 
+.PHONY: exam
+exam: $(VENV)/.laptop ## examine agents on the simulated camera, e.g. ARGS="--seeds 2 --frames 1500 --processes 2"
+	@$(BIN)/ptzjepa agent examine --json runs/exam.json $(ARGS)
+
 .PHONY: docs
 docs: $(VENV)/.dev ## write the tables in docs/ that are generated from code
 	@$(BIN)/python docs/configuration_table.py

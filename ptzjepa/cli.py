@@ -1,5 +1,5 @@
-"""The command line: ``ptzjepa demo``, ``up``, ``camera``, ``dream``, ``track``, ``models``, ``leases``, ``broker``,
-``verify``, ``world-model``, ``moving-dots``.
+"""The command line: ``ptzjepa demo``, ``up``, ``agent``, ``camera``, ``dream``, ``track``, ``models``, ``leases``,
+``broker``, ``verify``, ``world-model``, ``moving-dots``.
 
 Wrong input ends with one line ``error: …`` on stderr and exit code 2, never with a traceback.
 """
@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 
 from ptzjepa import broker, leases, models
+from ptzjepa.agent.cli import app as agent_app
 from ptzjepa.camera_commands import app as camera_app
 from ptzjepa.dream import app as dream_app
 from ptzjepa.moving_dots.cli import app as moving_dots_app
@@ -35,6 +36,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
 )
+app.add_typer(agent_app, name="agent")
 app.add_typer(camera_app, name="camera")
 app.add_typer(dream_app, name="dream")
 app.add_typer(models.app, name="models")
