@@ -30,9 +30,7 @@ class OracleAgent(Agent):
         del embedding
         goals = [Zone.HARD] if self.frame < self._onset else [Zone.HARD, Zone.NEW]
         goal = goals[self.frame // TURN % len(goals)]
-        wanted = pose.unsqueeze(1) + self._deltas
-        limits = self._limits.expand(len(pose), -1).repeat_interleave(len(self._deltas), dim=0)
-        pan = reach(wanted.flatten(0, 1), limits)[:, 0].reshape(wanted.shape[:2])
+        pan = reach(pose.unsqueeze(1), self._deltas, self._limits.unsqueeze(-2))[..., 0]
         half = self._layout.width / 2.0
         away = (wrap_pan(pan - self._layout.middle(goal)).abs() - half).clamp_min(0.0)
         best = away <= away.amin(dim=1, keepdim=True) + 1e-3

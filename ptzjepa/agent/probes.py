@@ -150,7 +150,7 @@ def _share(model: WorldModel, agent: Agent, scene: ZonedScene, frame: int, seed:
         if shuffle:
             embedding = embedding[torch.randperm(_CAMERAS, generator=generator)]
         chosen, _ = agent.act(embedding, poses, Mode.SAMPLE, generator=generator)
-        poses = reach(poses + deltas[chosen], limits)
+        poses = reach(poses, deltas[chosen], limits)
         if step >= _SETTLING:
             zones = scene.layout.zone_at(poses[:, 0].numpy())
             inside.append(float(((zones == Zone.HARD) | (zones == Zone.NEW)).mean()))

@@ -232,14 +232,12 @@ def test_an_oracle_gets_the_best_and_a_watcher_of_the_tv_is_caught() -> None:
     assert marks["oracle"]["frames_ratio_sweep"] is None, "nobody swept"
 
 
-@given(st.permutations(range(5)))
-@settings(max_examples=5, deadline=None)
-def test_marks_do_not_depend_on_the_order_of_the_sittings(order: list[int]) -> None:
+def test_marks_do_not_depend_on_the_order_of_the_sittings() -> None:
     sittings = [
         sitting(arm, seed, wander(seed + 9 * (arm == "a"), 1200)) for seed in range(5) for arm in ("random", "a")
     ]
     straight = Grader(sittings, onset=200, half_width=15.0).marks()["a"]["attraction"]
-    shuffled = [sittings[2 * seed + which] for seed in order for which in (1, 0)]
+    shuffled = [sittings[2 * seed + which] for seed in (3, 0, 4, 1, 2) for which in (1, 0)]
     again = Grader(shuffled, onset=200, half_width=15.0).marks()["a"]["attraction"]
     assert again["mean"] == pytest.approx(straight["mean"])
 
@@ -257,7 +255,7 @@ def test_the_oracle_finds_the_zones_from_anywhere_and_stays(frame: int) -> None:
         zones = []
         for _ in range(40):
             chosen, _ = agent.act(torch.zeros(1, 4), pose, Mode.SAMPLE, generator=generator)
-            pose = reach(pose + deltas[chosen], limits_tensor([limits]))
+            pose = reach(pose, deltas[chosen], limits_tensor([limits]))
             zones.append(int(layout.zone_at(float(pose[0, 0]))))
         # The time stands still here, so the goal does.
         goal = Zone.HARD if frame < 1000 or frame // 64 % 2 == 0 else Zone.NEW
