@@ -87,17 +87,17 @@ def coverage(walk: Walk, layout: ZoneLayout, half_width: float) -> float:
     """
     tilts = np.arange(layout.tilt_min + _GRID_DEGREES / 2.0, layout.tilt_max, _GRID_DEGREES)
     pans = np.arange(-180.0 + _GRID_DEGREES / 2.0, 180.0, _GRID_DEGREES)
-    tilt, pan = (np.radians(each) for each in np.meshgrid(tilts, pans, indexing="ij"))
-    seen = np.zeros(pan.shape, bool)
-    reach = math.tan(math.radians(half_width))
-    places = np.unique(np.round(np.stack([walk.pan, walk.tilt], 1)[-COVERAGE_FRAMES:] * 2.0) / 2.0, axis=0)
-    for at, up in np.radians(places):
-        turned = pan - at
-        ahead, height = np.cos(tilt) * np.cos(turned), np.sin(tilt)
-        depth = ahead * np.cos(up) + height * np.sin(up)
-        above = height * np.cos(up) - ahead * np.sin(up)
-        across = np.cos(tilt) * np.sin(turned)
-        seen |= (depth > 0.0) & (np.abs(across) <= reach * depth) & (np.abs(above) <= reach * depth)
+    tilt, pan = (np.radians(each.ravel()) for each in np.meshgrid(tilts, pans, indexing="ij"))
+    points = np.stack([np.cos(tilt) * np.cos(pan), np.cos(tilt) * np.sin(pan), np.sin(tilt)], axis=1)
+    # Places closer together than this show the same, as far as a grid of some degrees can tell.
+    places = np.unique(np.round(np.stack([walk.pan, walk.tilt], 1)[-COVERAGE_FRAMES:]), axis=0)
+    at, up = np.radians(places).T
+    still = np.zeros_like(at)
+    ahead = points @ np.stack([np.cos(up) * np.cos(at), np.cos(up) * np.sin(at), np.sin(up)])
+    across = points @ np.stack([-np.sin(at), np.cos(at), still])
+    above = points @ np.stack([-np.sin(up) * np.cos(at), -np.sin(up) * np.sin(at), np.cos(up)])
+    reach = math.tan(math.radians(half_width)) * ahead
+    seen = ((ahead > 0.0) & (np.abs(across) <= reach) & (np.abs(above) <= reach)).any(axis=1)
     weights = np.cos(tilt)
     return float(weights[seen].sum() / weights.sum())
 

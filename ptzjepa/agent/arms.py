@@ -109,12 +109,12 @@ def parse_mix(text: str) -> Mapping[str, float]:
         if name not in REWARDS or name == "extrinsic":
             known = ", ".join(each for each in REWARDS if each != "extrinsic")
             raise UserError(f"--rewards {text}: no reward {name!r}; there are {known}")
+        if name in weights:
+            raise UserError(f"--rewards {text}: {name} is there twice")
         try:
             weights[name] = float(weight) if star else 1.0
         except ValueError:
             raise UserError(f"--rewards {text}: {weight!r} is no weight; write 0.3*{name}") from None
-        if name in list(weights)[:-1]:
-            raise UserError(f"--rewards {text}: {name} is there twice")
     kinds = [name for name in weights if name.startswith(_KINDS)]
     if len(kinds) > 1:
         raise UserError(f"--rewards {text}: a world model has one kind of surprise; choose one of {', '.join(kinds)}")
