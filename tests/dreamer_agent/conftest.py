@@ -182,7 +182,7 @@ async def running(service: Service[Any]) -> AsyncIterator[Service[Any]]:
         await asyncio.wait_for(task, 20)
 
 
-async def eventually(done: Callable[[], Any], what: str, seconds: float = 30.0) -> Any:
+async def eventually(done: Callable[[], Any], what: str, seconds: float = 90.0) -> Any:
     """Wait until ``done()``, which may be a coroutine function, returns something true; return that."""
     async with asyncio.timeout(seconds):
         while True:
