@@ -184,7 +184,7 @@ def test_wrong_studies_are_refused_before_anything_is_done(
     assert words in error
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_before_fixed_noise_vicreg_fails_and_inverse_dynamics_cures_it() -> None:
     """The reduced study: one seed, level 1. What the camera's default objective follows from."""
     torch.set_num_threads(1)
