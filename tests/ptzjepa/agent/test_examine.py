@@ -134,7 +134,7 @@ def test_wrong_input_is_refused_before_anything_is_made(tmp_path: Path, examine:
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_a_tiny_examination_from_end_to_end(
     tmp_path: Path, picture: npt.NDArray[np.uint8], examine: Callable[..., Said]
 ) -> None:
