@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import httpx
 import structlog
 from pydantic import BaseModel
@@ -102,10 +104,17 @@ class RegistryClient:
     async def _send(self, method: str, path: str, body: BaseModel | None = None, *, wait_ms: int = 0) -> httpx.Response:
         content = None if body is None else body.model_dump_json()
         headers = {"Content-Type": "application/json"} if content is not None else None
+        ask = partial(
+            self._http.request, method, path, content=content, headers=headers, timeout=answers.patience(wait_ms)
+        )
         try:
-            response = await self._http.request(
-                method, path, content=content, headers=headers, timeout=answers.patience(wait_ms)
-            )
+            try:
+                response = await ask()
+            except (httpx.RemoteProtocolError, httpx.ReadError):
+                if method != "GET":
+                    raise
+                # A kept connection may be closed while the question is on its way; to ask again changes nothing.
+                response = await ask()
         except httpx.TransportError as error:
             raise BrokerAway(f"{type(error).__name__}: {error}") from error
         return answers.checked(response)

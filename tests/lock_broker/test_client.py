@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import aclosing
 from pathlib import Path
 
 import httpx
@@ -165,14 +166,25 @@ class Swallow:
 
 @pytest.mark.parametrize("fault", [Fault.SWALLOW, Fault.RESET, Fault.DROP, Fault.HALF_CLOSE, Fault.LATENCY])
 async def test_a_request_whose_answer_is_lost_gets_the_same_lease(own_broker: Process, fault: Fault) -> None:
-    async with FaultProxy(int(own_broker.url.rpartition(":")[2]), Swallow(b"POST /v1/leases ", 2, fault)) as proxy:
-        client = BrokerClient(ServiceSettings(broker_url=f"http://127.0.0.1:{proxy.port}"))
+    async with (
+        FaultProxy(int(own_broker.url.rpartition(":")[2]), Swallow(b"POST /v1/leases ", 2, fault)) as proxy,
+        aclosing(BrokerClient(ServiceSettings(broker_url=f"http://127.0.0.1:{proxy.port}"))) as client,
+    ):
         async with client.lease(RESOURCE, holder="worker") as held:
             assert held.token == 1, "asked three times, granted once"
             assert [lease.lease_id for lease in await client.leases()] == [held.lease_id]
         assert proxy.counts[fault.value] in (1, 2)
         assert await client.leases() == []
-        await client.aclose()
+
+
+@pytest.mark.parametrize("fault", [Fault.RESET, Fault.DROP, Fault.HALF_CLOSE])
+async def test_a_question_is_asked_again_on_a_new_connection(own_broker: Process, fault: Fault) -> None:
+    async with (
+        FaultProxy(int(own_broker.url.rpartition(":")[2]), Swallow(b"GET /v1/leases ", 1, fault)) as proxy,
+        aclosing(BrokerClient(ServiceSettings(broker_url=f"http://127.0.0.1:{proxy.port}"))) as client,
+    ):
+        assert await client.leases() == []
+        assert proxy.counts[fault.value] == 1
 
 
 async def test_lost_answers_to_renewals_and_commits_do_no_harm(own_broker: Process) -> None:
