@@ -1,8 +1,8 @@
 """Print the ACL file that Redis reads: the template beside this file with the digests of the passwords in a folder.
 
 ``python3 deploy/redis/make_users.py secrets > secrets/redis_users`` (``make secrets`` does it). Lines of the folder's
-``redis_more_users``, if there is one, are added as they stand. Needs nothing but Python, so that it works before anything
-is installed. Exit code 2 with one line on what is wrong.
+``redis_more_users``, if there is one, are added as they stand. Needs nothing but Python, so that it works before
+anything is installed. Exit code 2 with one line on what is wrong.
 """
 
 from __future__ import annotations
