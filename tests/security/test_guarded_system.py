@@ -1,4 +1,4 @@
-"""The whole system under the users of a deployment: from the first view to a command of a learnt policy, nothing refused."""
+"""The whole system with the users of a deployment: from the first view to a learnt policy, and nothing refused."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.security.guarded import GuardedRedis
 from tests.support import Process
 
 pytestmark = pytest.mark.timeout(400)
-PATIENCE = 45.0
+PATIENCE = 300.0
 MODULES = {
     "lock-broker": ("lock_broker",),
     "camera-sampler": ("camera_sampler",),
@@ -26,11 +26,12 @@ MODULES = {
     "rl-agent": ("dreamer_agent", "agent"),
 }
 PACE = {
-    "camera-sampler": {"views_per_second": "20", "time_scale": "20", "spool": "spool"},
-    "world-model-trainer": {"commit_seconds": "1", "image_size": "32", "replay": "replay"},
-    "dream-generator": {"dream_interval": "0.1", "number_of_dreams": "16", "dream_length": "4", "head_seconds": "0.2"},
-    "rl-agent": {"policy_seconds": "0.5", "head_seconds": "0.2", "rewards": '{"novelty": 1, "disagreement": 1}'},
+    "camera-sampler": {"views_per_second": "8", "time_scale": "20", "spool": "spool"},
+    "world-model-trainer": {"commit_seconds": "2", "min_views": "16", "replay_ratio": "8", "replay": "replay"},
+    "dream-generator": {"dream_interval": "0.5", "number_of_dreams": "16", "dream_length": "4"},
+    "rl-agent": {"policy_seconds": "0.5", "dreams_per_update": "16", "updates_per_batch": "1"},
 }
+"""Settings for little work, not for good learning."""
 
 
 @pytest.fixture
@@ -70,7 +71,7 @@ async def test_every_service_does_its_whole_work_as_its_own_user(guarded: Guarde
                 assert process.running.poll() is None, f"{name}: {process.log[-2000:]}"
             assert await guarded.refusals() == []
             assert time.monotonic() < deadline, {name: process.log[-500:] for name, process in running.items()}
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.5)
         for stream, kind in (
             (StreamName.surprise("north"), Surprise),
             (StreamName.PROGRESS, TrainingProgress),
