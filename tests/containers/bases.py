@@ -1,0 +1,92 @@
+"""Base images made of Debian packages and tagged with the official names, so that unmodified Dockerfiles build on them."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.containers.podman import Podman, PodmanFailed
+
+SUITE = "bookworm"
+MINBASE = f"localhost/debian-minbase:{SUITE}"
+PYTHON = "docker.io/library/python:3.11-slim-bookworm"
+REDIS = "docker.io/library/redis:7-bookworm"
+PROMETHEUS = "docker.io/prom/prometheus:v3.5.0"
+
+_INSTALL = (
+    "RUN apt-get update -qq && apt-get install -qq -y --no-install-recommends {packages}"
+    " && apt-get clean && rm -rf /var/lib/apt/lists/*"
+)
+_STAND_INS = {
+    PYTHON: (
+        "python3 python3-pip python3-venv",
+        "RUN rm /usr/lib/python3.11/EXTERNALLY-MANAGED && ln -s python3 /usr/bin/python",
+    ),
+    # The official image's user 999 owns its data, and its volume does, too.
+    REDIS: (
+        "redis-server",
+        "RUN groupmod --gid 999 redis && usermod --uid 999 --gid 999 redis && install -d -o 999 -g 999 /data",
+        'VOLUME ["/data"]',
+        "WORKDIR /data",
+    ),
+    # The official image has busybox' wget, and its user is nobody.
+    PROMETHEUS: (
+        "prometheus wget",
+        "RUN install -d -o 65534 -g 65534 /prometheus",
+        "USER 65534:65534",
+        'VOLUME ["/prometheus"]',
+        'ENTRYPOINT ["/usr/bin/prometheus"]',
+    ),
+}
+
+
+def make(podman: Podman, names: tuple[str, ...] = (PYTHON, REDIS, PROMETHEUS)) -> None:
+    """Make the base images that are not at hand yet."""
+    if not podman.has_image(MINBASE):
+        _bootstrap(podman)
+    for name in names:
+        if not podman.has_image(name):
+            _build(podman, name)
+
+
+def _bootstrap(podman: Podman) -> None:
+    """Debian's smallest system as an image."""
+    with _rootfs(podman.home) as root:
+        command = ["debootstrap", "--variant=minbase", SUITE, str(root)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
+        if done.returncode:
+            raise PodmanFailed(f"debootstrap ended with {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+        shutil.rmtree(root / "var" / "cache" / "apt" / "archives")
+        archive = podman.home / "minbase.tar"
+        subprocess.run(
+            ["tar", "--create", "--one-file-system", "--file", archive, "--directory", root, "."],
+            check=True,
+            timeout=300,
+        )
+        podman("import", str(archive), MINBASE, seconds=300)
+        archive.unlink()
+
+
+@contextmanager
+def _rootfs(home: Path) -> Iterator[Path]:
+    """A directory for debootstrap, which mounts /proc in it and leaves that behind where it is interrupted."""
+    root = Path(tempfile.mkdtemp(prefix="rootfs-", dir=home))
+    try:
+        yield root
+    finally:
+        mounted = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+        for place in sorted((place for place in mounted if place.startswith(f"{root}/")), reverse=True):
+            subprocess.run(["umount", "--lazy", place], check=True, timeout=30)
+        shutil.rmtree(root)
+
+
+def _build(podman: Podman, name: str) -> None:
+    packages, *rest = _STAND_INS[name]
+    with tempfile.TemporaryDirectory(dir=podman.home) as directory:
+        file = Path(directory) / "Containerfile"
+        file.write_text("\n".join([f"FROM {MINBASE}", _INSTALL.format(packages=packages), *rest]) + "\n")
+        podman.build(name, file, Path(directory))
