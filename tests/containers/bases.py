@@ -1,4 +1,4 @@
-"""Base images made of Debian packages and tagged with the official names, so that unmodified Dockerfiles build on them."""
+"""Base images made of Debian packages, tagged with the official names: unmodified Dockerfiles build on them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Podman with everything of its own under one directory: images, containers, networks, configuration, socket.
 
-It takes the place of a Docker engine where none runs: real docker compose speaks to its socket. Nothing here touches the
-machine's own containers, and removing the directory removes all that there is.
+It takes the place of a Docker engine where none runs: real docker compose speaks to its socket. Nothing here touches
+the machine's own containers, and removing the directory removes all that there is.
 """
 
 from __future__ import annotations

