@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.containers.clean import unmount_under
 from tests.containers.podman import Podman, PodmanFailed
 
 SUITE = "bookworm"
@@ -78,9 +79,7 @@ def _rootfs(home: Path) -> Iterator[Path]:
     try:
         yield root
     finally:
-        mounted = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
-        for place in sorted((place for place in mounted if place.startswith(f"{root}/")), reverse=True):
-            subprocess.run(["umount", "--lazy", place], check=True, timeout=30)
+        unmount_under(root)
         shutil.rmtree(root)
 
 

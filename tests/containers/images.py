@@ -1,4 +1,7 @@
-"""The project's own images, built from its own Dockerfiles as they stand."""
+"""The project's own images, built from its own Dockerfiles as they stand.
+
+``python -m tests.containers.images`` prints how large they are, unpacked and without the base that they share.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from shared.errors import EXIT_OK
 from tests.containers import bases
 from tests.containers.podman import Podman
+from tests.containers.requirements import home
 from tests.deployment.manifests import CONTAINERS, ROOT, VERSION
 
 NAMES = (*CONTAINERS, "node")
@@ -51,6 +56,19 @@ def added_bytes(podman: Podman, name: str) -> int:
     return _size(podman, tag(name)) - _size(podman, bases.PYTHON)
 
 
+def main() -> int:
+    """Print a table of the images that are at hand."""
+    podman = Podman(home())
+    for name in NAMES:
+        size = f"{added_bytes(podman, name) / 1e6:6.0f} MB" if podman.has_image(tag(name)) else "not built"
+        print(f"{name:20} {size}")
+    return EXIT_OK
+
+
 def _size(podman: Podman, image: str) -> int:
     [found] = json.loads(podman("image", "inspect", image))
     return int(found["Size"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
