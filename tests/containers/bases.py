@@ -27,10 +27,13 @@ _STAND_INS = {
         "python3 python3-pip python3-venv",
         "RUN rm /usr/lib/python3.11/EXTERNALLY-MANAGED && ln -s python3 /usr/bin/python",
     ),
-    # The official image's user 999 owns its data, and its volume does, too.
+    # The official image has a user 999, who owns the volume. Its server was built without protected mode,
+    # in which it would answer nobody but the container itself.
     REDIS: (
         "redis-server",
         "RUN groupmod --gid 999 redis && usermod --uid 999 --gid 999 redis && install -d -o 999 -g 999 /data",
+        r"""RUN printf '#!/bin/sh\nexec /usr/bin/redis-server "$@" --protected-mode no\n' \
+            > /usr/local/bin/redis-server && chmod 755 /usr/local/bin/redis-server""",
         'VOLUME ["/data"]',
         "WORKDIR /data",
     ),

@@ -1,4 +1,4 @@
-"""The whole compose file as real containers: up from nothing, at work as the demo asks, through faults, and down cleanly.
+"""The whole compose file as real containers: up from nothing, at work, through faults, and down cleanly.
 
 The tests stand in the order of a life; each goes on from where the one before left the system.
 """
