@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import subprocess
 import tempfile
@@ -17,6 +18,8 @@ MINBASE = f"localhost/debian-minbase:{SUITE}"
 PYTHON = "docker.io/library/python:3.11-slim-bookworm"
 REDIS = "docker.io/library/redis:7-bookworm"
 PROMETHEUS = "docker.io/prom/prometheus:v3.5.0"
+RECIPE = "recipe"
+"""Label with the digest of what an image was made by: one made otherwise is made again."""
 
 _INSTALL = (
     "RUN apt-get update -qq && apt-get install -qq -y --no-install-recommends {packages}"
@@ -53,8 +56,10 @@ def make(podman: Podman, names: tuple[str, ...] = (PYTHON, REDIS, PROMETHEUS)) -
     if not podman.has_image(MINBASE):
         _bootstrap(podman)
     for name in names:
-        if not podman.has_image(name):
-            _build(podman, name)
+        text = _containerfile(name)
+        recipe = hashlib.sha256(text.encode()).hexdigest()
+        if podman.label(name, RECIPE) != recipe:
+            _build(podman, name, f'{text}LABEL {RECIPE}="{recipe}"\n')
 
 
 def _bootstrap(podman: Podman) -> None:
@@ -86,9 +91,13 @@ def _rootfs(home: Path) -> Iterator[Path]:
         shutil.rmtree(root)
 
 
-def _build(podman: Podman, name: str) -> None:
+def _containerfile(name: str) -> str:
     packages, *rest = _STAND_INS[name]
+    return "\n".join([f"FROM {MINBASE}", _INSTALL.format(packages=packages), *rest]) + "\n"
+
+
+def _build(podman: Podman, name: str, text: str) -> None:
     with tempfile.TemporaryDirectory(dir=podman.home) as directory:
         file = Path(directory) / "Containerfile"
-        file.write_text("\n".join([f"FROM {MINBASE}", _INSTALL.format(packages=packages), *rest]) + "\n")
+        file.write_text(text)
         podman.build(name, file, Path(directory))
