@@ -22,7 +22,7 @@ CACHES := .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 .PHONY: help
 help: ## show this list
 	@echo 'make TARGET [ARGS="…"] [PYTHON=python3.12]'
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: install
 install: $(VENV)/.dev $(THIRD_PARTY) ## set up .venv with everything, development tools too
@@ -34,6 +34,25 @@ demo: $(VENV)/.laptop ## run the whole loop on a simulated camera, e.g. ARGS="--
 .PHONY: test
 test: $(VENV)/.dev $(THIRD_PARTY) ## run all tests, e.g. ARGS="tests/shared -x"
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
+
+# Exit code 2 where this machine can't run containers, with one line that says why.
+.PHONY: containers-test
+containers-test: $(VENV)/.dev $(THIRD_PARTY) ## build every image and run the whole compose file for real (root; 5 GB)
+	@$(BIN)/python -m tests.containers.requirements
+	@$(BIN)/python -m pytest -m containers -rA tests/containers $(ARGS)
+
+.PHONY: containers-smoke
+containers-smoke: $(VENV)/.dev $(THIRD_PARTY) ## the same for the images without torch, in a minute or two
+	@$(BIN)/python -m tests.containers.requirements
+	@$(BIN)/python -m pytest -m containers tests/containers/test_small.py $(ARGS)
+
+.PHONY: containers-clean
+containers-clean: $(VENV)/.dev ## remove the images and the storage of containers-test
+	@$(BIN)/python -m tests.containers.clean
+
+.PHONY: image-sizes
+image-sizes: $(VENV)/.dev ## print how large the images of containers-test are, unpacked and without their base
+	@$(BIN)/python -m tests.containers.images
 
 .PHONY: soak
 soak: $(VENV)/.dev ## make 2,000 moves on emulated cameras with 5 % faults and check every view
@@ -52,7 +71,7 @@ lint-python: $(VENV)/.dev
 # The rendered manifests go through a file: a pipe would hide a failure of its first command.
 .PHONY: lint-deployment
 lint-deployment: $(VENV)/.dev
-	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml docker-compose.tls.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose*.yml
 	$(BIN)/kubectl kustomize k8s/base > $(VENV)/k8s-base.yaml
 	$(BIN)/kubectl kustomize k8s/tls > $(VENV)/k8s-tls.yaml
 	$(BIN)/kubernetes-validate --strict --quiet $(VENV)/k8s-base.yaml $(VENV)/k8s-tls.yaml

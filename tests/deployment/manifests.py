@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,11 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+VERSION: str = PROJECT["version"]
 CONTAINERS = ("lock-broker", "camera-sampler", "world-model-trainer", "dream-generator", "rl-agent")
+IMAGES = (*CONTAINERS, "node")
+"""Every image: the node's runs several services, and is neither in the compose file nor in the cluster."""
 
 
 @functools.cache
@@ -102,6 +107,22 @@ class Dockerfile:
         return self.all(instruction)[-1]
 
     @property
+    def stages(self) -> dict[str, tuple[tuple[str, str], ...]]:
+        """The instructions of every stage after its FROM, by the stage's name; the last stage's is empty."""
+        found: dict[str, list[tuple[str, str]]] = {}
+        for name, rest in self.lines:
+            if name == "FROM":
+                inside = found.setdefault(rest.partition(" AS ")[2], [])
+            elif found:
+                inside.append((name, rest))
+        return {name: tuple(lines) for name, lines in found.items()}
+
+    @property
+    def argument(self) -> dict[str, str]:
+        """Every build argument with what it is unless told otherwise."""
+        return {name: value.strip('"') for name, _, value in (each.partition("=") for each in self.all("ARG"))}
+
+    @property
     def entrypoint(self) -> list[str]:
         command: list[str] = json.loads(self.last("ENTRYPOINT"))
         return command
@@ -119,10 +140,7 @@ class Dockerfile:
     @property
     def extras(self) -> str:
         """The extras that it installs unless told otherwise, with commas between them."""
-        [line] = [run for run in self.all("RUN") if '".[' in run]
-        named = line.split('".[')[1].split("]")[0]
-        arguments = dict(argument.partition("=")[::2] for argument in self.all("ARG"))
-        return arguments[named[2:-1]] if named.startswith("${") else named
+        return self.argument["EXTRAS"]
 
     @property
     def copied(self) -> list[str]:

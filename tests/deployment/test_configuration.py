@@ -68,6 +68,11 @@ def test_service_takes_the_values_it_is_given(
         assert (settings.broker_ca_file is not None) == ("TLS" in place)
 
 
+def test_the_node_s_image_sets_only_variables_that_its_services_read() -> None:
+    read = set().union(*(table.variables(settings) for settings in table.SERVICES.values()))
+    assert not Dockerfile.of("node").environment.keys() - read
+
+
 def test_document_is_current() -> None:
     text = table.DOCUMENT.read_text(encoding="utf-8")
     assert text == table.current(text), "run `make docs`"
