@@ -20,6 +20,14 @@ VERSION: str = PROJECT["version"]
 CONTAINERS = ("lock-broker", "camera-sampler", "world-model-trainer", "dream-generator", "rl-agent")
 IMAGES = (*CONTAINERS, "node")
 """Every image: the node's runs several services, and is neither in the compose file nor in the cluster."""
+FOLDERS = ("base", "tls", "overlays/blade", "overlays/node", "overlays/kind", "overlays/cluster")
+"""What of ``k8s/`` can be applied."""
+FIELDS = {
+    "spec.nodeName": "node",
+    "metadata.name": "pod-0",
+    "metadata.labels['apps.kubernetes.io/pod-index']": "0",
+}
+"""What the cluster fills in, and an example of it."""
 
 
 @functools.cache
@@ -49,8 +57,8 @@ def k8s_of(kind: str, folder: str = "base") -> dict[str, dict[str, Any]]:
 
 
 def workloads(folder: str = "base") -> dict[str, dict[str, Any]]:
-    """Deployments and stateful sets by name."""
-    return k8s_of("Deployment", folder) | k8s_of("StatefulSet", folder)
+    """Deployments, stateful sets and jobs by name."""
+    return k8s_of("Deployment", folder) | k8s_of("StatefulSet", folder) | k8s_of("Job", folder)
 
 
 def pod(workload: dict[str, Any]) -> dict[str, Any]:
@@ -74,17 +82,15 @@ def compose_tls_environment(container: str) -> dict[str, str]:
 
 
 def k8s_environment(container: str, folder: str = "base") -> dict[str, str]:
-    """The same in the cluster; the node's name, which the cluster fills in, stands as ``node``."""
+    """The same in the cluster, with an example for what the cluster fills in."""
     [described] = pod(workloads(folder)[container])["containers"]
     found: dict[str, str] = {}
     for source in described["envFrom"]:
         found |= k8s_of("ConfigMap", folder)[source["configMapRef"]["name"]]["data"]
-    return found | {entry["name"]: entry.get("value", "node") for entry in described["env"]}
-
-
-def k8s_tls_environment(container: str) -> dict[str, str]:
-    """The same with TLS to the broker."""
-    return k8s_environment(container, "tls")
+    for entry in described["env"]:
+        filled_in = entry.get("valueFrom", {}).get("fieldRef", {}).get("fieldPath")
+        found[entry["name"]] = FIELDS[filled_in] if filled_in else entry["value"]
+    return found
 
 
 @dataclass(frozen=True)
