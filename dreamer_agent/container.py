@@ -32,10 +32,11 @@ class AgentContainer(Service[AgentSettings]):
         super().__init__(settings)
         self._supervisor = Supervisor()
         self._ports: dict[str, Path] = {}
-        restarts = self.metrics.gauge("child_restarts", "Times a child process was started again", ("child",))
+        self._counted = dict.fromkeys(ROLES, 0)
+        self._restarts = self.metrics.counter("child_restarts", "Times a child process was started again", ("child",))
         running = self.metrics.gauge("child_up", "1 while the child process runs", ("child",))
         for role in ROLES:
-            restarts.labels(role).set_function(lambda role=role: self._restarts(role))  # type: ignore[misc]
+            self._restarts.labels(role)
             running.labels(role).set_function(lambda role=role: float(self._pid(role) is not None))  # type: ignore[misc]
             self.set_ready(role, "starting")
 
@@ -70,6 +71,8 @@ class AgentContainer(Service[AgentSettings]):
             child = self._supervisor.children[role]
             if child.given_up:
                 raise UserError(f"the {role} cannot work with these settings; its own last line says why")
+            self._restarts.labels(role).inc(child.restarts - self._counted[role])
+            self._counted[role] = child.restarts
             if child.pid is None:
                 # A port that a dead child left behind may by now be somebody else's.
                 self._ports[role].unlink(missing_ok=True)
@@ -92,10 +95,6 @@ class AgentContainer(Service[AgentSettings]):
     def _ask(self, role: str, path: str) -> httpx.Response:
         port = int(self._ports[role].read_text(encoding="ascii"))
         return httpx.get(f"http://127.0.0.1:{port}/{path}", timeout=1.0, trust_env=False)
-
-    def _restarts(self, role: str) -> float:
-        child = self._supervisor.children.get(role)
-        return float(child.restarts if child else 0)
 
     def _pid(self, role: str) -> int | None:
         child = self._supervisor.children.get(role)
