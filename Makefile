@@ -94,7 +94,8 @@ exam: $(VENV)/.laptop ## examine agents on the simulated camera, e.g. ARGS="--se
 
 .PHONY: docs
 docs: $(VENV)/.dev ## write the tables in docs/ that are generated from code
-	@$(BIN)/python docs/configuration_table.py
+	@$(BIN)/python -m docs.configuration_table
+	@$(BIN)/python -m docs.metrics_table
 
 .PHONY: secrets
 secrets: secrets/broker_tokens secrets/redis_users secrets/grafana_admin_password ## make the random secrets that docker-compose.yml reads

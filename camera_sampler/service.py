@@ -15,10 +15,11 @@ from typing import ClassVar
 
 from camera_sampler.cameras import ERROR_KINDS, Camera, CameraError, open_camera
 from camera_sampler.cameras.watched import WatchedCamera
+from camera_sampler.coverage import LATELY, Coverage
 from camera_sampler.looking import ANSWER_SECONDS, Look, Looker, NoView
 from camera_sampler.originals import Originals
 from camera_sampler.outbox import DIRECT_SECONDS, Outbox
-from camera_sampler.policies import own_policy
+from camera_sampler.policies import optics, own_policy
 from camera_sampler.reporting import Reports
 from camera_sampler.settings import SamplerSettings
 from camera_sampler.snapshots import BADNESS, training_jpeg
@@ -77,6 +78,7 @@ class CameraSampler(Service[SamplerSettings]):
         self._agent_steers: bool | None = None
         """Unknown until the first move of an episode."""
         self._begun = 0
+        self._coverage = Coverage(optics(settings))
         self._make_metrics()
         self._outbox = Outbox(self)
         self._reports = Reports(self)
@@ -98,7 +100,13 @@ class CameraSampler(Service[SamplerSettings]):
         self._episodes = metrics.counter("episodes", "Episodes begun")
         self._originals_lost = metrics.counter("originals_lost", "Snapshots that could not be kept")
         self._steering_gauge = metrics.gauge("steering", "1 while an agent steers the camera")
-        self._pose_gauge = metrics.gauge("pose", "Where the last view was taken", ("axis",))
+        self._pose_gauge = metrics.gauge("pose_degrees", "Where the last view was taken, in degrees", ("axis",))
+        self._zoom_gauge = metrics.gauge("zoom_ratio", "Magnification of the last view")
+        metrics.gauge(
+            "coverage_ratio", f"Share of the camera's reach that its last {LATELY} views looked at"
+        ).set_function(lambda: self._coverage.ratio)
+        settings = self.settings
+        metrics.disks({"spool": settings.spool, "originals": settings.keep_originals, "track": settings.track})
         self._last_view = metrics.gauge("last_view_timestamp_seconds", "When the last published view was taken")
         for kind in (*BADNESS, "no-answer"):
             self._rejects.labels(kind)
@@ -300,8 +308,10 @@ class CameraSampler(Service[SamplerSettings]):
             self._episodes.inc()
         if not view.settled:
             self._unsettled.inc()
-        for axis, value in zip(("pan", "tilt", "zoom"), view.pose.as_tuple(), strict=True):
-            self._pose_gauge.labels(axis).set(value)
+        self._pose_gauge.labels("pan").set(view.pose.pan)
+        self._pose_gauge.labels("tilt").set(view.pose.tilt)
+        self._zoom_gauge.set(view.pose.zoom)
+        self._coverage.saw(view.pose, view.limits)
         # A recording is taken long before it is looked at; whether the sampler lives is told by the latter.
         recorded = look.snapshot.origin == "recording"
         self._last_view.set(time.time() if recorded else view.captured_at.timestamp())

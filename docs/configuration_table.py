@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from camera_sampler.settings import SamplerSettings
+from docs.generated import renew
 from dreamer_agent.settings import AgentSettings, DreamSettings
 from lock_broker.settings import BrokerSettings
 from ptzjepa.node.settings import NodeSettings
@@ -18,8 +19,6 @@ from shared.settings import ENV_PREFIX, ServiceSettings
 from world_model_trainer.settings import TrainerSettings
 
 DOCUMENT = Path(__file__).with_name("configuration.md")
-BEGIN, END = "<!-- generated from the settings classes by `make docs` -->\n", "<!-- end of the generated part -->\n"
-
 BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<", "multiple_of": "multiple of"}
 
 SERVICES: dict[str, type[ServiceSettings]] = {
@@ -60,11 +59,7 @@ def tables() -> str:
 
 def current(text: str) -> str:
     """Return the document's text with its generated part renewed. ``ValueError`` when the markers are missing."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"{DOCUMENT} lacks the two marker lines of its generated part")
-    return f"{before}{BEGIN}\n{tables()}\n{END}{after}"
+    return renew(text, "the settings classes", tables())
 
 
 def _differs(name: str, field: FieldInfo) -> bool:

@@ -26,6 +26,7 @@ from shared.redis_client import RedisClients
 from shared.service import Service
 from shared.store.model_store import CorruptObject, MissingObject, ModelStore, StoreAway
 from shared.store.retention import Keep, sweep
+from shared.stream_metrics import StreamMetrics
 from shared.streams import Consumer, Received, publish
 from shared.whole import whole
 
@@ -66,6 +67,8 @@ class Learner(Service[AgentSettings]):
         self._committed_updates = 0
         self._terms: dict[str, float] = {}
         self._watch = LearnerMetrics(self.metrics)
+        self._streams = StreamMetrics(self.metrics, "dreams")
+        self.metrics.disks({"model-store": self._store.directory})
 
     async def run(self) -> None:
         """Take the lease, learn under it, and take it again whenever it is lost. A baseline has nothing to learn."""
@@ -83,8 +86,9 @@ class Learner(Service[AgentSettings]):
 
     async def _work(self, clients: RedisClients) -> None:
         consumer = Consumer(clients, StreamName.DREAMS, DreamBatch, group=GROUP, name=self._worker)
-        while not self.stopping.is_set():
-            await self._work_under_lease(clients, consumer)
+        async with self._streams.watching("dreams", consumer):
+            while not self.stopping.is_set():
+                await self._work_under_lease(clients, consumer)
 
     def _lease(self) -> contextlib.AbstractAsyncContextManager[HeldLease]:
         resources = [f"agent/{name}" for name in self._agents]
@@ -105,6 +109,8 @@ class Learner(Service[AgentSettings]):
                 await self._learn_under(lease, clients, consumer)
         except (LeaseHeld, BrokerAway, MissingObject, CorruptObject, StoreAway) as error:
             self.set_ready("lease", f"{resource}: {error}")
+            if isinstance(error, StoreAway):
+                self.set_ready("model-store", str(error))
             await self.pause(1.0)
         except (LeaseLost, CommitRefused) as error:
             # If somebody else has moved the head meanwhile, what is there counts, not what we have in memory.
@@ -115,6 +121,7 @@ class Learner(Service[AgentSettings]):
         """Turn to the agent called ``name``; what is in memory of another one is not its own."""
         if name != self._name:
             self._name, self._agent, self._head, self._terms = name, None, None, {}
+        self._watch.runs.inc()
         self._turn_to(self._world_models[0] if len(self._world_models) == 1 else None)
 
     def _turn_to(self, world_model: str | None) -> None:
@@ -123,6 +130,7 @@ class Learner(Service[AgentSettings]):
             self._buffer.forget()
             self._dreamt_of = world_model
         self._world_model = world_model
+        self._watch.learning(self._name, self.settings.algorithm, world_model)
 
     async def _resume(self) -> None:
         """Go on from the newest version whose file is whole; from a new agent if there is none or none that fits."""
@@ -222,10 +230,13 @@ class Learner(Service[AgentSettings]):
         if reason is None:
             try:
                 dreams, origin = await asyncio.to_thread(self._fetch, message)
-            except (MissingObject, StoreAway):
+            except (MissingObject, StoreAway) as error:
                 # Dreams age quickly: those that cannot be had now are not waited for.
                 reason = "gone"
+                if isinstance(error, StoreAway):
+                    self.set_ready("model-store", str(error))
             else:
+                self.set_ready("model-store")
                 self._fit_agent(dreams)
                 self._buffer.add(dreams, origin)
                 self._watch.batches.inc()
@@ -303,6 +314,7 @@ class Learner(Service[AgentSettings]):
             return
         updates, card = agent.updates, self._policy_card(agent, head + 1)
         checkpoint = await whole(asyncio.to_thread(self._save, agent, card))
+        self.set_ready("model-store")
         request = CommitRequest(
             lease_id=lease.lease_id,
             token=lease.token,
@@ -317,6 +329,7 @@ class Learner(Service[AgentSettings]):
         self._head, self._committed_updates = committed.version, updates
         self._watch.commits.labels("committed").inc()
         self._watch.policy_version.set(committed.version)
+        self._watch.last_commit.set_to_current_time()
         self.log.info("policy committed", version=committed.version, updates=updates)
         await self._sweep()
 

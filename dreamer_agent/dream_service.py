@@ -29,6 +29,7 @@ from shared.messages import Checkpoint, DreamBatch, StreamName, Surprise, View
 from shared.redis_client import RedisClients
 from shared.service import Service
 from shared.store.model_store import ModelStore, StoreAway
+from shared.stream_metrics import StreamMetrics
 from shared.streams import Consumer, Follower, Received, look_back, publish
 from shared.whole import whole
 from shared.world_model import WorldModel, decode_images, load_checkpoint
@@ -39,6 +40,7 @@ LEAST_VIEWS = 16
 LEARNER_GROUP = "rl-agent"
 DECODER_LESSONS, DECODERS_KEPT = 10, 2
 """Batches from one stored decoder to the next, and how many stay in the store."""
+_PAIR = ("world_model", "agent")
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,8 @@ class DreamGenerator(Service[DreamSettings]):
         self._painter: Painter | None = None
         self._painted, self._lessons = "", 0
         """The world model whose embeddings the painter knows, and how often it has learnt."""
+        self._not_stored: str | None = None
+        """Why the newest dreams could not be stored."""
         self._make_metrics()
 
     async def run(self) -> None:
@@ -106,9 +110,20 @@ class DreamGenerator(Service[DreamSettings]):
         metrics.gauge("world_model_version", "World model dreamt from; 0 for none").set_function(
             lambda: self._world_model.current.version.version if self._world_model.current else 0
         )
+        self._turns = metrics.counter("turns", "Times that it turned to another world model of its pool")
+        self._dreaming = metrics.rows(
+            "dreaming_info", "1: the world model dreamt from, and the agent that moves", _PAIR
+        )
+        self._last_batch = metrics.gauge("last_batch_timestamp_seconds", "When dreams were published last")
+        self._streams = StreamMetrics(metrics, "views")
+        metrics.disks({"model-store": self._store.directory})
+        self._note_pair()
         self._skipped.labels("backlog")
         self._skipped.labels("not finite")
         self._skipped.labels("store away")
+
+    def _note_pair(self) -> None:
+        self._dreaming.replace([((self._world_model.model, self._policy.model), 1.0)])
 
     def _policy_version(self) -> int:
         return self._policy.current.version.version if self._policy.current else 0
@@ -133,17 +148,19 @@ class DreamGenerator(Service[DreamSettings]):
         self.set_ready("world-model", None if self._world_model.current else self._world_model.missing)
         views = len(self._pool)
         self.set_ready("views", None if views >= LEAST_VIEWS else f"{views} of {LEAST_VIEWS} views")
+        self.set_ready("model-store", self._world_model.store_away or self._policy.store_away or self._not_stored)
 
     async def _take_views(self, clients: RedisClients) -> None:
         stream = StreamName.views(self.settings.camera)
         remembered = await self.redis(lambda: look_back(clients.commands, stream, View, self.settings.dream_views))
         await asyncio.to_thread(self._add_views, remembered or [])
         consumer = Consumer(clients, stream, View, group=self.name, name=self._worker)
-        while not self.stopping.is_set():
-            received = await self.redis(lambda: consumer.read(count=256, block_ms=500))
-            if received:
-                await self._take(consumer, received)
-            self._review_readiness()
+        async with self._streams.watching("views", consumer):
+            while not self.stopping.is_set():
+                received = await self.redis(lambda: consumer.read(count=256, block_ms=500))
+                if received:
+                    await self._take(consumer, received)
+                self._review_readiness()
 
     async def _take(self, consumer: Consumer[View], received: Sequence[Received[View]]) -> None:
         reasons = await asyncio.to_thread(self._add_views, received)
@@ -198,10 +215,12 @@ class DreamGenerator(Service[DreamSettings]):
             name = await self._choose(clients)
             if name is not None and name != self._world_model.model:
                 self._world_model = Head(self._broker, name, self._load_world_model)
+                self._turns.inc()
                 await self._world_model.look()
         if len(self._agents) > 1:
             self._policy = Head(self._broker, self._rng.choice(self._agents), self._load_policy)
             await self._policy.look()
+        self._note_pair()
         self._review_readiness()
 
     async def _choose(self, clients: RedisClients) -> str | None:
@@ -291,8 +310,11 @@ class DreamGenerator(Service[DreamSettings]):
             action_table=self._table.digest,
         )
         try:
-            return _Batch(dreams, self._save(dreams, origin), origin)
+            batch = _Batch(dreams, self._save(dreams, origin), origin)
+            self._not_stored = None
+            return batch
         except StoreAway as error:
+            self._not_stored = str(error)
             self._skipped.labels("store away").inc()
             self.log.warning("dreams thrown away", reason=str(error))
             return None
@@ -362,6 +384,7 @@ class DreamGenerator(Service[DreamSettings]):
         )
         stream = StreamName.DREAMS
         await self.redis(lambda: publish(clients.commands, stream, message, max_length=DREAMS_LENGTH))
+        self._last_batch.set_to_current_time()
         self._dreams_total.inc(len(dreams))
         self._steps_total.inc(len(dreams) * dreams.length)
         self._bytes_total.inc(checkpoint.size)

@@ -36,6 +36,8 @@ class Head(Generic[T]):
         self.current: Loaded[T] | None = None
         self.missing = f"{model}: not asked for yet"
         """Why there is no newer version in use than ``current``; empty when that is the head."""
+        self.store_away: str | None = None
+        """Why the model store gave nothing when it was asked last."""
 
     async def look(self) -> None:
         """Ask for the head and load it if it is new. The broker's absence and a bad file are noted, not raised."""
@@ -45,6 +47,7 @@ class Head(Generic[T]):
                 self._note(f"{self.model} has no version yet")
             elif self.current is None or version.version != self.current.version.version:
                 self.current = Loaded(version, await self._load(version))
+                self.store_away = None
                 self._log.info("loaded", model=self.model, version=version.version)
                 self._note("")
             else:
@@ -53,6 +56,7 @@ class Head(Generic[T]):
             # A broker that answers nonsense is no better than one that is away, and as likely to come back.
             self._note(f"{self.model}: the broker does not answer ({error})")
         except UNUSABLE as error:
+            self.store_away = str(error) if isinstance(error, StoreAway) else None
             self._note(f"{self.model}: the head cannot be used: {_line(error)}")
 
     def _note(self, missing: str) -> None:

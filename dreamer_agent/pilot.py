@@ -110,6 +110,9 @@ class Pilot(Service[AgentSettings]):
         self._act_seconds = metrics.histogram(
             "act_seconds", "Seconds from having a view to having chosen a move", buckets=_BUCKETS
         )
+        self._last_command = metrics.gauge("last_command_timestamp_seconds", "When a command was published last")
+        self._steering = metrics.rows("steering_info", "1: the agent whose policy steers, or is to", ("agent",))
+        self._steering.replace([((self._head.model,), 1.0)])
         for mode in (*Mode, STAY, STAND_IN):
             self._commands.labels(mode)
         metrics.gauge("policy_version", "Policy that steers; 0 for none").set_function(
@@ -131,6 +134,7 @@ class Pilot(Service[AgentSettings]):
                 chosen_at = time.monotonic()
             await self._head.look()
             self.set_ready("policy", None if self._head.current else self._head.missing)
+            self.set_ready("model-store", self._head.store_away)
             await self.pause(self.settings.head_seconds)
 
     async def _change_agent(self) -> None:
@@ -142,6 +146,7 @@ class Pilot(Service[AgentSettings]):
             await head.look()
             if head.current is not None:
                 self._head = head
+                self._steering.replace([((name,), 1.0)])
                 return
 
     async def _load(self, version: ModelVersion) -> Brain:
@@ -265,6 +270,7 @@ class Pilot(Service[AgentSettings]):
             self.log.warning("command lost", reason=f"{type(error).__name__}: {error}")
             return None
         self._commands.labels(mode).inc()
+        self._last_command.set_to_current_time()
         if any((action.pan, action.tilt, action.zoom)):
             self._staying = self.settings.dwell - 1
         return command

@@ -27,3 +27,5 @@ class Host:
         if beat != self._seen:
             self._seen, self._since = beat, now
         self._metrics.standby.set(not self.active)
+        if not self.active:
+            self._metrics.live([])  # the active one shows them

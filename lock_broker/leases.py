@@ -101,7 +101,7 @@ class Leases:
     async def live(self) -> list[Lease]:
         """Return every live lease, by resource."""
         held = [lease for state in await self.resources() for lease in state.leases]
-        self._metrics.held.set(len(held))
+        self._metrics.live(held)
         return held
 
     async def resources(self) -> list[ResourceState]:

@@ -15,6 +15,7 @@ from lock_broker.events import Events
 from lock_broker.host import NEEDED, Host
 from lock_broker.leases import Leases
 from lock_broker.metrics import BrokerMetrics
+from lock_broker.redis_health import RedisHealth
 from lock_broker.registry import Registry
 from lock_broker.routes.parts import Parts
 from lock_broker.scripts import Line
@@ -80,7 +81,7 @@ class LockBroker(Service[BrokerSettings]):
         server = make_server(create_app(parts, tokens, self.settings), self.settings, certificates)
         serving = asyncio.create_task(server.serve([opened]))
         around = [
-            asyncio.create_task(self._watch(leases, host)),
+            asyncio.create_task(self._watch(leases, host, RedisHealth(redis, metrics))),
             asyncio.create_task(leases.room.listen(clients.blocking)),
             asyncio.create_task(self._watch_files(tokens, certificates)),
             asyncio.create_task(self.stopping.wait()),
@@ -101,13 +102,14 @@ class LockBroker(Service[BrokerSettings]):
         if not self.stopping.is_set():
             raise RuntimeError("the HTTP server ended by itself")
 
-    async def _watch(self, leases: Leases, host: Host) -> None:
+    async def _watch(self, leases: Leases, host: Host, health: RedisHealth) -> None:
         """Beat, and see to it that leases which ran out are noticed, early after a restart of Redis, too."""
 
         async def look() -> None:
             await host.beat()
             if host.active:
                 await leases.live()
+            await health.beat()
             self.set_ready("host", None if host.active else NEEDED)
 
         while not self.stopping.is_set():

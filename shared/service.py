@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib.metadata
 import json
 import os
 import signal
@@ -28,6 +29,8 @@ from shared.redis_client import REDIS_AWAY, RedisClients
 from shared.settings import ServiceSettings
 from shared.telemetry import Metrics, configure_logging
 from shared.whole_files import write_whole
+
+INFO_LABELS = ("version", "node", "camera")
 
 S = TypeVar("S", bound=ServiceSettings)
 T = TypeVar("T")
@@ -50,6 +53,8 @@ class Service(ABC, Generic[S]):
         self._ready = self.metrics.gauge("ready", "1 when the service can do its work")
         self._ready.set_function(lambda: 0.0 if self.not_ready else 1.0)
         self._lacks = self.metrics.gauge("missing", "1 while a part is missing that the service needs", ("part",))
+        info = self.metrics.rows("info", "1: which version runs where, and for which camera", INFO_LABELS)
+        info.replace([((importlib.metadata.version("ptzjepa"), settings.node, settings.camera), 1.0)])
 
     @abstractmethod
     async def run(self) -> None:

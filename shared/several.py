@@ -51,10 +51,11 @@ class Several(Service[S]):
         self._members, self._stop_order = {member.name: member for member in members}, stop_order
         self._supervisor = Supervisor()
         self._directory: Path | None = None
-        restarts = self.metrics.gauge("child_restarts", "Times a child process was started again", ("child",))
+        self._counted = dict.fromkeys(self._members, 0)
+        self._restarts = self.metrics.counter("child_restarts", "Times a child process was started again", ("child",))
         running = self.metrics.gauge("child_up", "1 while the child process runs", ("child",))
         for name in self._members:
-            restarts.labels(name).set_function(lambda name=name: self._restarts(name))  # type: ignore[misc]
+            self._restarts.labels(name)
             running.labels(name).set_function(lambda name=name: float(self._pid(name) is not None))  # type: ignore[misc]
             self.set_ready(name, "starting")
 
@@ -89,6 +90,8 @@ class Several(Service[S]):
             child = self._supervisor.children[member.name]
             if child.given_up:
                 raise UserError(f"the {member.name} cannot work with these settings; its own last line says why")
+            self._restarts.labels(member.name).inc(child.restarts - self._counted[member.name])
+            self._counted[member.name] = child.restarts
             if child.pid is None:
                 # A port that a dead child left behind may by now be somebody else's.
                 self._port_file(member).unlink(missing_ok=True)
@@ -120,10 +123,6 @@ class Several(Service[S]):
         if self._directory is None:
             raise FileNotFoundError("no child has started")
         return self._directory / f"{member.name}.port"
-
-    def _restarts(self, name: str) -> float:
-        child = self._supervisor.children.get(name)
-        return float(child.restarts if child else 0)
 
     def _pid(self, name: str) -> int | None:
         child = self._supervisor.children.get(name)

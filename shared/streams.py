@@ -108,6 +108,20 @@ class Follower(Generic[M]):
         return _readable(entries, self._kind)
 
 
+@dataclass(frozen=True)
+class Standing:
+    """How far a consumer group is in its stream."""
+
+    entries: int
+    """Of the stream."""
+    unread: int | None
+    """Entries that the group was not given yet; None where the server cannot tell."""
+    unfinished: int
+    """Entries that it was given and that are not done."""
+    behind_seconds: float
+    """From the newest entry that it was given, or the oldest there is, to the newest there is, by Redis' clock."""
+
+
 class Consumer(Generic[M]):
     """One member of a consumer group.
 
@@ -170,6 +184,24 @@ class Consumer(Generic[M]):
             if group["name"] == self._group.encode():
                 return cast(bytes, group["last-delivered-id"]).decode()
         return "0-0"
+
+    async def standing(self) -> Standing:
+        """Say how far the group is. ``ResponseError`` while there is no stream."""
+        async with self._clients.commands.pipeline(transaction=True) as pipe:
+            pipe.xinfo_stream(self._stream)
+            pipe.xinfo_groups(self._stream)
+            stream, groups = await pipe.execute()
+        found = next((each for each in groups if each["name"] == self._group.encode()), None)
+        first = stream["first-entry"]
+        oldest = _milliseconds(first[0]) if first else _milliseconds(stream["last-generated-id"])
+        seen = _milliseconds(found["last-delivered-id"]) if found else 0
+        unread = found.get("lag") if found else stream["length"]
+        return Standing(
+            entries=int(stream["length"]),
+            unread=None if unread is None else int(unread),
+            unfinished=int(found["pending"]) if found else 0,
+            behind_seconds=(_milliseconds(stream["last-generated-id"]) - max(seen, oldest)) / 1000.0,
+        )
 
     async def done(self, received: Sequence[Received[M]]) -> None:
         """Acknowledge messages whose work is finished and remember their ids."""
@@ -273,3 +305,8 @@ class Consumer(Generic[M]):
 
     def _done_key(self, message_id: str) -> str:
         return f"ptz:done:{self._stream}:{self._group}:{message_id}"
+
+
+def _milliseconds(entry_id: bytes) -> int:
+    """Return the time in an entry's id, in milliseconds since 1970."""
+    return int(entry_id.partition(b"-")[0])

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import logging
 import re
+import shutil
 import sys
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from pathlib import Path
 from typing import Any
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+)
+from prometheus_client.core import GaugeMetricFamily
 
 from shared.settings import ServiceSettings
 
 PREFIX = "ptz"
+# One more series for each counter, to say what the process' start says as well.
+disable_created_metrics()
 _SECRET_KEYS = ("password", "token", "secret", "authorization", "credential")
 _NOT_SECRET = ("fencing_token",)
 _USER_IN_URL = re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^\s'\"]*@", re.IGNORECASE)
@@ -79,12 +91,41 @@ def configure_logging(settings: ServiceSettings, service: str) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s %(message)s", stream=sys.stderr)
 
 
+class Rows:
+    """A gauge whose series come and go, all replaced at once: a scrape sees the old ones or the new ones."""
+
+    def __init__(self, name: str, help_text: str, labels: tuple[str, ...], registry: CollectorRegistry) -> None:
+        self.name, self.labels, self._help = name, labels, help_text
+        self._rows: tuple[tuple[tuple[str, ...], float], ...] = ()
+        registry.register(self)
+
+    def replace(self, rows: Iterable[tuple[tuple[str, ...], float]]) -> None:
+        """Have these series from now on: the labels' values, and the number."""
+        self._rows = tuple(rows)
+
+    def describe(self) -> Iterator[GaugeMetricFamily]:
+        """Name the metric, for the registry."""
+        yield GaugeMetricFamily(self.name, self._help, labels=self.labels)
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Return the series as they are now, for the registry."""
+        family = GaugeMetricFamily(self.name, self._help, labels=self.labels)
+        for values, number in self._rows:
+            family.add_metric(values, number)
+        yield family
+
+
 class Metrics:
-    """Factory of one service's metrics on a registry of its own. Names become ``ptz_<service>_<name>``."""
+    """Factory of one service's metrics on a registry of its own. Names become ``ptz_<service>_<name>``.
+
+    Memory, processor time, open files and start of the process are there from the beginning.
+    """
 
     def __init__(self, service: str) -> None:
         self.registry = CollectorRegistry()
         self._prefix = f"{PREFIX}_{service.replace('-', '_')}"
+        # Under the service's own name: the rl-agent's page shows three processes.
+        ProcessCollector(namespace=self._prefix, registry=self.registry)
 
     def counter(self, name: str, help_text: str, labels: tuple[str, ...] = ()) -> Counter:
         """Make a counter; its exported name ends in ``_total``."""
@@ -103,3 +144,27 @@ class Metrics:
     ) -> Histogram:
         """Make a histogram."""
         return Histogram(f"{self._prefix}_{name}", help_text, labels, registry=self.registry, buckets=buckets)
+
+    def rows(self, name: str, help_text: str, labels: tuple[str, ...]) -> Rows:
+        """Make a gauge whose series come and go."""
+        return Rows(f"{self._prefix}_{name}", help_text, labels, self.registry)
+
+    def disks(self, directories: Mapping[str, Path | None]) -> None:
+        """Measure what is free, and how large the disk is, where each directory lies; by a name for its use."""
+        measures = {
+            "free": self.gauge("disk_free_bytes", "Free bytes of the disk that a directory lies on", ("directory",)),
+            "total": self.gauge("disk_size_bytes", "Bytes of the disk that a directory lies on", ("directory",)),
+        }
+        for use, path in directories.items():
+            for measure, gauge in measures.items():
+                if path is not None:
+                    gauge.labels(use).set_function(lambda path=path, measure=measure: _disk(path, measure))  # type: ignore[misc]
+
+
+def _disk(path: Path, measure: str) -> float:
+    """Return bytes of the disk that the path lies on, or will lie on; NaN where that cannot be told."""
+    try:
+        there = next(each for each in (path, *path.absolute().parents) if each.exists())
+        return float(getattr(shutil.disk_usage(there), measure))
+    except (OSError, StopIteration):
+        return float("nan")

@@ -13,10 +13,14 @@ from shared.leases import ModelVersion
 from shared.messages import TrainingProgress
 from shared.settings import ServiceSettings
 from shared.telemetry import Metrics
+from world_model_trainer.evaluation.spread import effective_rank
 from world_model_trainer.training import FreshErrors, Trainer
 
 REPORT_SECONDS = 2.0
+TRAINING_LABELS = ("world_model", "preset", "objective", "surprise")
 SMOOTHING = 0.95
+RANK_VIEWS = 64
+"""Of fewer views the rank would tell how many they are rather than how many dimensions they use."""
 
 
 class Counts(BaseModel):
@@ -44,6 +48,9 @@ class HeldOut:
     ratio_older: float | None
     """Of the older half of them alone: it rises when the past is forgotten."""
     ratio_newer: float | None
+    effective_rank: float | None = None
+    """Of their embeddings: near 1 when they have collapsed, at most as many as they have dimensions."""
+    dimensions: int = 0
 
     @classmethod
     def of(cls, errors: FreshErrors | None) -> HeldOut:
@@ -57,6 +64,8 @@ class HeldOut:
             float(errors.copy_last_error.mean()),
             ratio(float(errors.error[:half].sum()), float(errors.copy_last_error[:half].sum())),
             ratio(float(errors.error[half:].sum()), float(errors.copy_last_error[half:].sum())),
+            effective_rank(errors.embeddings) if len(errors.embeddings) >= RANK_VIEWS else None,
+            errors.embeddings.shape[1],
         )
 
     @property
@@ -90,6 +99,14 @@ class Progress:
         self._held_out_ratio = metrics.gauge(
             "held_out_ratio", "Held-out error divided by that of predicting no change, by age of the views", ("age",)
         )
+        self._rank = metrics.gauge(
+            "effective_rank", f"Dimensions that embeddings of held-out views use; NaN below {RANK_VIEWS} views"
+        )
+        self._rank.set(float("nan"))
+        self._dimensions = metrics.gauge("embedding_dimensions", "Dimensions that they have")
+        self._trains = metrics.rows(
+            "training_info", "1: the world model in training, its networks and objective", TRAINING_LABELS
+        )
         self._plateau = metrics.gauge("plateau", "1 while training gets nowhere and goes slowly")
         self._version_gauge = metrics.gauge("world_model_version", "Version of the head")
         self._committed_at = metrics.gauge("last_commit_timestamp_seconds", "When the head moved last")
@@ -104,8 +121,10 @@ class Progress:
         """The error on fresh views since the last commit, divided by that of predicting no change."""
         return ratio(self.counts.error, self.counts.copy_last_error)
 
-    def resume(self, trainer: Trainer, head: ModelVersion | None, counts: Counts | None) -> None:
-        """Go on counting where the training state stopped, or else where the head did."""
+    def resume(self, name: str, trainer: Trainer, head: ModelVersion | None, counts: Counts | None) -> None:
+        """Go on counting where the training state of the world model stopped, or else where the head did."""
+        config = trainer.model.config
+        self._trains.replace([((name, config.preset, trainer.model.learnt_by, config.surprise), 1.0)])
         self.steps = self._reported_steps = trainer.steps
         self.version = head.version if head else 0
         self.counts = counts or Counts(steps_at_commit=trainer.steps)
@@ -141,6 +160,9 @@ class Progress:
         for age, value in (("older", found.ratio_older), ("newer", found.ratio_newer)):
             if value is not None:
                 self._held_out_ratio.labels(age).set(value)
+        if found.effective_rank is not None:
+            self._rank.set(found.effective_rank)
+            self._dimensions.set(found.dimensions)
 
     def plateau(self, reached: bool) -> None:
         """Note whether training gets anywhere."""
@@ -174,6 +196,7 @@ class Progress:
             "held_out_error": held_out.error,
             "held_out_copy_last_error": held_out.copy_last_error,
             "held_out_ratio": held_out.ratio,
+            "effective_rank": held_out.effective_rank,
             "training_steps": self.steps,
             "losses": dict(counts.losses),
             "action_table": DEFAULT_ACTIONS.digest,

@@ -21,6 +21,7 @@ from shared.messages import Checkpoint, StreamName, Surprise, View
 from shared.redis_client import REDIS_AWAY, RedisClients
 from shared.service import Service
 from shared.store.model_store import ModelStore, StoreAway
+from shared.stream_metrics import StreamMetrics
 from shared.streams import Consumer, look_back, publish
 from shared.whole import whole
 from shared.world_model import pick_device
@@ -83,6 +84,8 @@ class WorldModelTrainer(Service[TrainerSettings]):
         self._replay_bytes = self.metrics.gauge("replay_bytes", "Bytes of the replay's file")
         self._damaged = self.metrics.counter("replay_damaged", "Views left out of the replay as damaged on the disk")
         self._states = self.metrics.counter("training_states", "Training states written")
+        self._streams = StreamMetrics(self.metrics, "views")
+        self.metrics.disks({"replay": settings.replay, "model-store": self._store.directory})
 
     async def run(self) -> None:
         """Take the lease, train under it, and take it again whenever it is lost."""
@@ -98,8 +101,9 @@ class WorldModelTrainer(Service[TrainerSettings]):
                 )
                 if not len(self._replay):
                     await self.redis(lambda: self._remember(consumer, clients))
-                while not self.stopping.is_set():
-                    await self._work_under_lease(consumer, clients)
+                async with self._streams.watching("views", consumer):
+                    while not self.stopping.is_set():
+                        await self._work_under_lease(consumer, clients)
         finally:
             await asyncio.to_thread(self._crew.dismiss)
             await self._broker.aclose()
@@ -176,7 +180,7 @@ class WorldModelTrainer(Service[TrainerSettings]):
     def _begin(self, head: ModelVersion | None) -> Trainer:
         """Build the trainer for the head and count on from there."""
         start = self._starter.start(head)
-        self._progress.resume(start.trainer, head, start.counts)
+        self._progress.resume(self.settings.world_model, start.trainer, head, start.counts)
         self._plateau = self._new_plateau()
         if start.plateau is not None:
             self._plateau.state = start.plateau

@@ -53,12 +53,13 @@ class FreshErrors:
     """How wrong the world model is about transitions that it was never trained on, per transition.
 
     ``error [N]`` of its prediction, ``copy_last_error [N]`` of predicting no change, ``predicted [N]`` by its surprise
-    head; squared, mean over the embedding's dimensions.
+    head; squared, mean over the embedding's dimensions. ``embeddings [N, D]`` of the views that the moves led to.
     """
 
     error: Tensor
     copy_last_error: Tensor
     predicted: Tensor
+    embeddings: Tensor
 
 
 class DivergedError(ArithmeticError):
@@ -145,6 +146,7 @@ class Trainer:
             error=(rollout.predicted[:, 0] - after).square().mean(dim=-1).cpu(),
             copy_last_error=(before - after).square().mean(dim=-1).cpu(),
             predicted=rollout.log_surprise[:, 0].exp().cpu(),
+            embeddings=after.float().cpu(),
         )
 
     def _gradients(self, part: Trajectories, share: float) -> tuple[dict[str, Tensor], Rollout]:

@@ -12,7 +12,13 @@ from camera_sampler.policies.raster import Raster
 from camera_sampler.settings import SamplerSettings
 from shared.viewing import Optics
 
-__all__ = ["Policy", "own_policy"]
+__all__ = ["Policy", "optics", "own_policy"]
+
+
+def optics(settings: SamplerSettings) -> Optics:
+    """Return what a view of this camera shows."""
+    width, height = settings.snapshot_width, settings.snapshot_height
+    return Optics.of_picture(settings.field_of_view, width, height, settings.view_overlap)
 
 
 def own_policy(settings: SamplerSettings) -> Policy:
@@ -23,6 +29,5 @@ def own_policy(settings: SamplerSettings) -> Policy:
     if name == "presets" and settings.presets is not None:
         return Presets(load_presets(settings.presets))
     if name == "least-recently-viewed":
-        width, height = settings.snapshot_width, settings.snapshot_height
-        return LeastRecentlyViewed(Optics.of_picture(settings.field_of_view, width, height, settings.view_overlap))
+        return LeastRecentlyViewed(optics(settings))
     return RandomWalk(random.Random(settings.seed))

@@ -12,12 +12,13 @@ import re
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 from shared.errors import UserError
 from shared.messages import Checkpoint
 from shared.settings import ServiceSettings
-from shared.store.files import StoreAccess, StoreAway, is_part, open_files
+from shared.store.files import Directory, StoreAccess, StoreAway, is_part, open_files
 
 __all__ = ["CorruptObject", "MissingObject", "ModelStore", "StoreAccess", "StoreAway", "StoredFile"]
 
@@ -67,6 +68,11 @@ class ModelStore:
             known_hosts=settings.model_store_known_hosts,
         )
         return cls(settings.model_store, access, most_bytes=settings.model_store_most_bytes)
+
+    @property
+    def directory(self) -> Path | None:
+        """Where it is a directory of this machine: that one."""
+        return Path(self._files.root) if isinstance(self._files, Directory) else None
 
     def put(self, folder: str, data: bytes, suffix: str = ".safetensors") -> Checkpoint:
         """Store ``data`` under ``folder`` by its own hash. The same bytes again only make the file young again."""

@@ -52,7 +52,7 @@ async def test_publishes_verified_views_in_a_chain(clients: RedisClients, sample
             assert view.action.pan in PAN_TILT_MOVES
             assert view.action.zoom in ZOOM_MOVES
     assert metric(sampler, "views_total", policy="random-walk") == len(await views(clients))
-    assert metric(sampler, "pose", axis="pan") == pytest.approx((await views(clients))[-1].message.pose.pan)
+    assert metric(sampler, "pose_degrees", axis="pan") == pytest.approx((await views(clients))[-1].message.pose.pan)
     assert metric(sampler, "settle_seconds_count") >= len(found)
     assert metric(sampler, "episodes_total") >= 4
 

@@ -69,7 +69,7 @@ async def test_both_roles_run_restart_and_stop_together(system: System, tmp_path
         assert figures["ptz_rl_agent_child_uppilot"] == 1.0
 
         before["learner"].kill()
-        await eventually(lambda: scrape(process)["ptz_rl_agent_child_restartslearner"] == 1.0, "the restart")
+        await eventually(lambda: scrape(process)["ptz_rl_agent_child_restarts_totallearner"] == 1.0, "the restart")
         head = await system.broker.head("ag_00_00")
         assert head is not None
         await eventually(lambda: committed_after(system, head.version), "the next version")

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import signal
 from collections.abc import AsyncIterator
 
 import pytest
 
 from shared.messages import TrainingProgress
-from shared.redis_client import REDIS_AWAY, RedisClients
+from shared.redis_client import REDIS_AWAY, RedisClients, ResponseError
 from shared.settings import ServiceSettings
-from shared.streams import DEAD_SUFFIX, Consumer, Follower, Received, look_back, publish
+from shared.stream_metrics import StreamMetrics
+from shared.streams import DEAD_SUFFIX, FIELD, Consumer, Follower, Received, Standing, look_back, publish
+from shared.telemetry import Metrics
 from tests.conftest import RedisServer
 
 STREAM, GROUP = "ptz:progress", "readers"
@@ -271,3 +274,45 @@ async def test_entries_whose_delivery_was_lost_are_met_again(
     await asyncio.sleep(0.1)
     assert await drain(reader) == [5]
     assert await pending(own_clients) == 0
+
+
+async def test_standing_says_how_far_the_group_is(clients: RedisClients) -> None:
+    reader = consumer(clients)
+    with pytest.raises(ResponseError):
+        await reader.standing()
+    await clients.commands.xadd(STREAM, {FIELD: message(0).model_dump_json()}, id="1000-0")
+    await clients.commands.xadd(STREAM, {FIELD: message(1).model_dump_json()}, id="4500-0")
+    assert await reader.standing() == Standing(entries=2, unread=2, unfinished=0, behind_seconds=3.5), "no group yet"
+    await reader.create_group()
+    assert await reader.standing() == Standing(entries=2, unread=2, unfinished=0, behind_seconds=3.5)
+    [first] = await reader.read(count=1)
+    assert await reader.standing() == Standing(entries=2, unread=1, unfinished=1, behind_seconds=3.5)
+    await reader.done([first])
+    await reader.read()
+    assert await reader.standing() == Standing(entries=2, unread=0, unfinished=1, behind_seconds=0.0)
+
+
+async def test_metrics_follow_a_stream(clients: RedisClients) -> None:
+    metrics, reader = Metrics("sample"), consumer(clients)
+    watched = StreamMetrics(metrics, "progress")
+
+    def value(name: str) -> float:
+        return metrics.registry.get_sample_value(f"ptz_sample_{name}", {"stream": "progress"}) or 0.0
+
+    await watched.look("progress", reader)
+    assert math.isnan(value("stream_unread_entries")), "there is no stream yet"
+    await send(clients, 0, 1)
+    await clients.commands.xadd(STREAM, {"junk": "1"})
+    async with watched.watching("progress", reader):
+        for _ in range(600):
+            if value("stream_unread_entries") == 3.0:
+                break
+            await asyncio.sleep(0.05)
+    await reader.create_group()
+    await reader.read()
+    await watched.look("progress", reader)
+    assert (value("stream_entries"), value("stream_unread_entries"), value("stream_unfinished_entries")) == (3, 0, 2)
+    assert value("stream_lag_seconds") == 0.0
+    assert value("dead_letters_total") == 1.0
+    await watched.look("progress", reader)
+    assert value("dead_letters_total") == 1.0, "each counts once"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import structlog
@@ -71,3 +72,25 @@ def test_metrics_have_the_services_name_and_their_own_registry() -> None:
     second.counter("grants", "Grants")
     assert first.registry.get_sample_value("ptz_lock_broker_grants_total") == 1
     assert second.registry.get_sample_value("ptz_lock_broker_grants_total") == 0
+
+
+def test_rows_come_and_go_together() -> None:
+    metrics = Metrics("lock-broker")
+    holders = metrics.rows("lease_fencing_token", "Tokens", ("resource", "holder"))
+    value = metrics.registry.get_sample_value
+    holders.replace([(("camera/a", "one"), 1.0), (("camera/b", "two"), 7.0)])
+    assert value("ptz_lock_broker_lease_fencing_token", {"resource": "camera/b", "holder": "two"}) == 7.0
+    holders.replace([(("camera/b", "one"), 8.0)])
+    assert value("ptz_lock_broker_lease_fencing_token", {"resource": "camera/b", "holder": "two"}) is None
+    assert value("ptz_lock_broker_lease_fencing_token", {"resource": "camera/b", "holder": "one"}) == 8.0
+
+
+def test_the_process_and_its_disks_are_measured(tmp_path: Path) -> None:
+    metrics = Metrics("camera-sampler")
+    metrics.disks({"spool": tmp_path / "not" / "there yet", "track": None})
+    value = metrics.registry.get_sample_value
+    assert (value("ptz_camera_sampler_process_resident_memory_bytes") or 0.0) > 1e6
+    free = value("ptz_camera_sampler_disk_free_bytes", {"directory": "spool"})
+    assert free is not None
+    assert 0.0 < free <= (value("ptz_camera_sampler_disk_size_bytes", {"directory": "spool"}) or 0.0)
+    assert value("ptz_camera_sampler_disk_free_bytes", {"directory": "track"}) is None
