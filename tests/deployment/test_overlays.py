@@ -15,7 +15,7 @@ from shared.messages import StreamName
 from tests.deployment.manifests import CONTAINERS, FOLDERS, ROOT, k8s, k8s_of, pod, workloads
 from tests.deployment.test_cluster import labels, ports, selects
 
-FOREIGN_KINDS = {"ScaledObject", "ServiceMonitor"}
+FOREIGN_KINDS = {"ScaledObject", "TriggerAuthentication", "ServiceMonitor"}
 """Kinds of KEDA and of the Prometheus Operator: the validator of Kubernetes' own kinds does not know them."""
 
 SCALED_OBJECT = {
@@ -52,6 +52,7 @@ SCALED_OBJECT = {
                 "properties": {
                     "type": {"const": "redis-streams"},
                     "name": {"type": "string"},
+                    "authenticationRef": {"required": ["name"], "properties": {"name": {"type": "string"}}},
                     "metadata": {
                         "required": ["address", "stream", "consumerGroup"],
                         "properties": {
@@ -99,6 +100,9 @@ def test_dreams_are_scaled_by_the_learners_backlog() -> None:
         host = f"redis.{service['metadata']['namespace']}.svc.cluster.local"
         assert trigger["metadata"]["address"] == f"{host}:{service['spec']['ports'][0]['port']}"
     assert [trigger["name"] for trigger in spec["triggers"]] == ["lag", "pending"]
+    [login] = k8s_of("TriggerAuthentication", "overlays/cluster").values()
+    assert {trigger["authenticationRef"]["name"] for trigger in spec["triggers"]} == {login["metadata"]["name"]}
+    assert {each["parameter"] for each in login["spec"]["secretTargetRef"]} == {"username", "password"}
 
 
 def test_fewer_dream_the_more_dreams_wait() -> None:
@@ -115,7 +119,9 @@ def test_fewer_dream_the_more_dreams_wait() -> None:
 
 def test_dream_generators_side_by_side_have_names_and_seeds_of_their_own() -> None:
     [container] = pod(workloads("overlays/cluster")["dream-generator"])["containers"]
-    filled_in = {item["name"]: item["valueFrom"]["fieldRef"]["fieldPath"] for item in container["env"]}
+    filled_in = {
+        item["name"]: item["valueFrom"]["fieldRef"]["fieldPath"] for item in container["env"] if "valueFrom" in item
+    }
     assert filled_in["PTZ_NODE"] == "metadata.name"
     assert "pod-index" in filled_in["PTZ_SEED"]
     store = k8s_of("PersistentVolumeClaim", "overlays/cluster")["model-store"]
