@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import io
 import struct
-import warnings
 import zlib
 from dataclasses import dataclass, field
 from typing import Literal
 
 from PIL import Image, UnidentifiedImageError
 
-MAX_PIXELS = 64_000_000
+from shared.pictures import TooManyPixels, open_picture
+
 MAX_BYTES = 64_000_000
 TRAINING_QUALITY = 90
-_FORMATS = ("JPEG", "PNG")
 JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _TAIL = 1024
 """Some cameras pad their JPEGs; the end marker is searched for in this many last bytes."""
@@ -49,8 +48,6 @@ def verify(data: bytes, size: tuple[int, int] | None = None) -> Verified:
     if data.startswith(JPEG_START) and _JPEG_END not in data[-_TAIL:]:
         raise BadSnapshot("truncated", "the JPEG has no end marker")
     image = _open(data)
-    if image.width * image.height > MAX_PIXELS:
-        raise BadSnapshot("bomb", f"{image.width} × {image.height} pixels are more than {MAX_PIXELS}")
     if size is not None and image.size != size:
         raise BadSnapshot("wrong-size", f"{image.width} × {image.height} pixels instead of {size[0]} × {size[1]}")
     try:
@@ -65,11 +62,8 @@ def verify(data: bytes, size: tuple[int, int] | None = None) -> Verified:
 
 def _open(data: bytes) -> Image.Image:
     try:
-        with warnings.catch_warnings():
-            # Pillow only warns of images up to twice its limit; our own check of the pixels follows.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            return Image.open(io.BytesIO(data), formats=_FORMATS)
-    except Image.DecompressionBombError as error:
+        return open_picture(data)
+    except TooManyPixels as error:
         raise BadSnapshot("bomb", str(error)) from error
     except UnidentifiedImageError as error:
         raise BadSnapshot("not-an-image", f"{len(data)} bytes that begin with {data[:8].hex(' ')}") from error

@@ -27,10 +27,10 @@ from camera_sampler.access import Access
 from camera_sampler.cameras.base import Camera, CameraError, ErrorKind, Snapshot
 from camera_sampler.cameras.rtsp_relay import Relay
 from camera_sampler.networks import ForbiddenAddress
-from camera_sampler.snapshots import MAX_PIXELS
 from shared.actions import Action
 from shared.errors import UserError
 from shared.messages import utc_now
+from shared.pictures import MOST_PIXELS
 from shared.pose import Pose, PoseLimits
 
 JPEG_QUALITY = 95
@@ -159,7 +159,7 @@ class StreamSnapshots:
                     newest.arrived(own, now)
                 if frame is None or frame.is_corrupt or frame.time is None or not newest.taken_after(frame.time, now):
                     continue
-                if frame.width * frame.height > MAX_PIXELS:
+                if frame.width * frame.height > MOST_PIXELS:
                     raise CameraError(f"{frame.width} × {frame.height} pixels are too many", "too-large")
                 return frame.to_image(), utc_now()
         raise CameraError("the stream ended before a new frame", "reset")
@@ -174,7 +174,7 @@ class StreamSnapshots:
             "analyzeduration": "100000",
             "fpsprobesize": "0",
             "timeout": str(round(timeout * 1e6)),
-            "max_pixels": str(MAX_PIXELS),
+            "max_pixels": str(MOST_PIXELS),
         }
         with self._relay(timeout) as relay, self._opened(relay, options, timeout) as container:
             if not container.streams.video:
@@ -182,7 +182,7 @@ class StreamSnapshots:
             stream = container.streams.video[0]
             # Several threads would hold frames back; damaged frames are none.
             stream.codec_context.thread_count = 1
-            stream.codec_context.options = {"err_detect": "explode", "max_pixels": str(MAX_PIXELS)}
+            stream.codec_context.options = {"err_detect": "explode", "max_pixels": str(MOST_PIXELS)}
             for packet in container.demux(stream):
                 yield None if packet.pts is None else float(packet.pts * packet.time_base), None
                 with contextlib.suppress(self._av.error.InvalidDataError):

@@ -6,7 +6,6 @@ a level about as fine as its own pixels and does not alias.
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,9 +14,11 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from shared.errors import UserError
+from shared.pictures import TooManyPixels, open_picture
 
 MAX_PIXELS = 16384 * 8192
 """Larger files are refused before they are decoded: a small file can claim to hold gigabytes."""
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "PPM")
 MAX_WIDTH = 8192
 """Wider panoramas are reduced to this: 23 pixels a degree is finer than any view at zoom 3 needs."""
 MIN_WIDTH = 64
@@ -72,16 +73,13 @@ class Panorama:
     def load(cls, path: Path) -> Panorama:
         """Read an equirectangular image file. ``UserError`` says what is wrong with it."""
         try:
-            with warnings.catch_warnings():
-                # Pillow warns of large images; how large is too large is decided here.
-                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-                with Image.open(path) as picture:
-                    _check_size(path, picture.width, picture.height)
-                    return cls(np.asarray(_reduced(picture.convert("RGB"))))
+            with open_picture(path, most_pixels=MAX_PIXELS, formats=FORMATS) as picture:
+                _check_size(path, picture.width, picture.height)
+                return cls(np.asarray(_reduced(picture.convert("RGB"))))
         except UnidentifiedImageError as error:
             raise UserError(f"panorama {path}: not an image; give an equirectangular JPEG or PNG") from error
-        except Image.DecompressionBombError as error:
-            raise UserError(f"panorama {path}: more than {MAX_PIXELS} pixels; give a smaller image") from error
+        except TooManyPixels as error:
+            raise UserError(f"panorama {path}: {error}; give a smaller image") from error
         except OSError as error:
             reason = error.strerror or f"cannot be decoded ({error})"
             raise UserError(f"panorama {path}: {reason}; give a readable equirectangular image") from error
@@ -91,8 +89,6 @@ class Panorama:
 
 def _check_size(path: Path, width: int, height: int) -> None:
     size = f"{width} × {height}"
-    if width * height > MAX_PIXELS:
-        raise UserError(f"panorama {path}: {size} is more than {MAX_PIXELS} pixels; give a smaller image")
     if width < MIN_WIDTH:
         raise UserError(f"panorama {path}: {size} is too small; give at least {MIN_WIDTH} × {MIN_WIDTH // 2}")
     if abs(width - 2 * height) > RATIO_TOLERANCE * width:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from ptzjepa.timeline import Look, Timeline
+from shared.pictures import open_picture
 
 PANORAMA_WIDTH = 1600
 VIEW_WIDTH = 360
@@ -45,9 +46,9 @@ def view_uri(look: Look, timeline: Timeline, originals: Path) -> str | None:
     if data is None:
         return None
     try:
-        with Image.open(io.BytesIO(data)) as picture:
+        with open_picture(data) as picture:
             rgb = picture.convert("RGB")
-    except OSError:
+    except (OSError, SyntaxError, ValueError):
         return None
     if rgb.width > VIEW_WIDTH:
         rgb = rgb.resize((VIEW_WIDTH, round(rgb.height * VIEW_WIDTH / rgb.width)), Image.Resampling.LANCZOS)

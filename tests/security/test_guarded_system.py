@@ -16,8 +16,8 @@ from shared.streams import look_back
 from tests.security.guarded import GuardedRedis
 from tests.support import Process
 
-pytestmark = pytest.mark.timeout(400)
-PATIENCE = 300.0
+pytestmark = pytest.mark.timeout(900)
+PATIENCE = 600.0
 MODULES = {
     "lock-broker": ("lock_broker",),
     "camera-sampler": ("camera_sampler",),

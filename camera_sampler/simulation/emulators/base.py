@@ -19,6 +19,7 @@ from PIL import Image
 from camera_sampler.cameras.base import Camera
 from camera_sampler.simulation.emulators.digest import DigestGate, Verdict
 from camera_sampler.simulation.emulators.faults import LINK_FAULTS, Fault, Faults, Operation
+from shared.pictures import open_picture
 
 _LARGEST_BODY = 1 << 20
 _ENDLESS_CHUNK = b"\0" * 65536
@@ -302,7 +303,7 @@ async def _pour(reply: Reply, writer: asyncio.StreamWriter) -> bool:
 
 def _resize(data: bytes, size: tuple[int, int]) -> bytes:
     buffer = io.BytesIO()
-    Image.open(io.BytesIO(data)).resize(size).save(buffer, "JPEG", quality=90)
+    open_picture(data).resize(size).save(buffer, "JPEG", quality=90)
     return buffer.getvalue()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -11,14 +10,13 @@ from typing import Any, ClassVar, Literal
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape, quoteattr
 
-from PIL import Image
-
 from camera_sampler.safe_xml import local, parse_xml
 from camera_sampler.simulation.emulators import onvif_messages as say
 from camera_sampler.simulation.emulators.base import Emulator, Reply, Request
 from camera_sampler.simulation.emulators.digest import Verdict
 from camera_sampler.simulation.emulators.faults import Fault, Operation
 from camera_sampler.simulation.emulators.ws_security import TokenGate, utc_clock
+from shared.pictures import open_picture
 from shared.pose import Pose, PoseLimits
 
 SNAPSHOT = "/onvif/snapshot"
@@ -176,7 +174,7 @@ class OnvifEmulator(Emulator):
 
     async def _get_profiles(self, _: ElementTree.Element) -> str:
         if self._size is None:
-            self._size = Image.open(io.BytesIO((await self.camera.snapshot()).data)).size
+            self._size = open_picture((await self.camera.snapshot()).data).size
         return say.profiles(self.offers, self._size)
 
     async def _get_snapshot_uri(self, _: ElementTree.Element) -> str:

@@ -9,7 +9,8 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
-from PIL import Image
+
+from shared.pictures import open_picture
 
 if TYPE_CHECKING:
     import av
@@ -75,7 +76,7 @@ class H264Payloads:
 
     def encode(self, data: bytes, stamp: int) -> list[bytes]:
         """See ``Payloads.encode``."""
-        with Image.open(io.BytesIO(data)) as picture:
+        with open_picture(data) as picture:
             pixels = np.asarray(picture.convert("RGB"))
         frame = self._av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format="yuv420p")
         encoder = self._encoder = self._encoder or self._open(frame.width, frame.height)
@@ -116,7 +117,7 @@ def _fragments(unit: bytes) -> Iterator[bytes]:
 
 def _jpeg(data: bytes) -> tuple[int, int, bytes, bytes]:
     """Return a picture as the RFC wants it: width, height, both quantization tables, and the compressed scan."""
-    with Image.open(io.BytesIO(data)) as picture:
+    with open_picture(data) as picture:
         # Sizes travel in units of eight, and a scan consists of squares of sixteen.
         width, height = (max(16, round(side / 16) * 16) for side in picture.size)
         buffer = io.BytesIO()

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from shared.errors import UserError
+from shared.pictures import open_picture
 
 SIDE, UNCUT = 28, 32
 """Pixels of a background, and of the picture that it is the corner of, as the study cut CIFAR-10."""
@@ -23,6 +24,7 @@ VALIDATION_SHARE = 6
 """One picture in so many is kept for validation."""
 _LEAVES, _FEWEST, _MOST = 12, 2, 200_000
 _KINDS = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff"}
+_FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "PPM", "TIFF")
 
 
 class Backgrounds:
@@ -119,9 +121,9 @@ def from_folder(folder: Path) -> Backgrounds:
 
 def _read(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     try:
-        with Image.open(path) as opened:
+        with open_picture(path, formats=_FORMATS) as opened:
             grey = opened.convert("L")
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError) as error:
         raise UserError(f"{path}: can't be read as a picture ({error}); remove it") from error
     ratio = UNCUT / min(grey.size)
     width, height = (max(SIDE, round(ratio * length)) for length in grey.size)
