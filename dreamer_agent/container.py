@@ -89,7 +89,7 @@ class AgentContainer(Service[AgentSettings]):
     def _child_metrics(self, role: str) -> bytes:
         try:
             return self._ask(role, "metrics").content
-        except (OSError, httpx.HTTPError, ValueError):
+        except (OSError, httpx.HTTPError, ValueError, KeyError):  # no port: it is not even started
             return b""
 
     def _ask(self, role: str, path: str) -> httpx.Response:

@@ -25,7 +25,7 @@ from shared.settings import ServiceSettings
 
 PREFIX = "ptz"
 # One more series for each counter, to say what the process' start says as well.
-disable_created_metrics()
+disable_created_metrics()  # type: ignore[no-untyped-call]
 _SECRET_KEYS = ("password", "token", "secret", "authorization", "credential")
 _NOT_SECRET = ("fencing_token",)
 _USER_IN_URL = re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^\s'\"]*@", re.IGNORECASE)
