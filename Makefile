@@ -13,6 +13,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 THIRD_PARTY := $(patsubst tests/third_party/%.txt,$(VENV)/third_party/%/.installed,$(wildcard tests/third_party/*.txt))
 # Prometheus and its promtool, which the tests of alerts and dashboards run.
 PROMETHEUS := $(VENV)/prometheus/.unpacked
+# Every user that deploy/redis/users.acl.template asks a password for.
+REDIS_PASSWORDS := $(shell sed -n 's,.* {\([a-z_]*\)} .*,secrets/redis_\1_password,p' deploy/redis/users.acl.template)
+# What of k8s/ can be applied.
+MANIFESTS := k8s/base k8s/tls $(wildcard k8s/overlays/*)
 CACHES := .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 .DEFAULT_GOAL := help
@@ -22,7 +26,7 @@ CACHES := .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 .PHONY: help
 help: ## show this list
 	@echo 'make TARGET [ARGS="…"] [PYTHON=python3.12]'
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: install
 install: $(VENV)/.dev $(THIRD_PARTY) $(PROMETHEUS) ## set up .venv with everything, development tools too
@@ -34,6 +38,25 @@ demo: $(VENV)/.laptop ## run the whole loop on a simulated camera, e.g. ARGS="--
 .PHONY: test
 test: $(VENV)/.dev $(THIRD_PARTY) $(PROMETHEUS) ## run all tests, e.g. ARGS="tests/shared -x"
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
+
+# Exit code 2 where this machine can't run containers, with one line that says why.
+.PHONY: containers-test
+containers-test: $(VENV)/.dev $(THIRD_PARTY) ## build every image and run the whole compose file for real (root; 5 GB)
+	@$(BIN)/python -m tests.containers.requirements
+	@$(BIN)/python -m pytest -m containers -rA tests/containers $(ARGS)
+
+.PHONY: containers-smoke
+containers-smoke: $(VENV)/.dev $(THIRD_PARTY) ## the same for the images without torch, in a minute or two
+	@$(BIN)/python -m tests.containers.requirements
+	@$(BIN)/python -m pytest -m containers tests/containers/test_small.py $(ARGS)
+
+.PHONY: containers-clean
+containers-clean: $(VENV)/.dev ## remove the images and the storage of containers-test
+	@$(BIN)/python -m tests.containers.clean
+
+.PHONY: image-sizes
+image-sizes: $(VENV)/.dev ## print how large the images of containers-test are, unpacked and without their base
+	@$(BIN)/python -m tests.containers.images
 
 .PHONY: soak
 soak: $(VENV)/.dev ## make 2,000 moves on emulated cameras with 5 % faults and check every view
@@ -49,13 +72,18 @@ lint-python: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# The rendered manifests go through a file: a pipe would hide a failure of its first command.
+# The rendered manifests go through a file: a pipe would hide a failure of its first command. Kinds that Kubernetes does not
+# have itself (KEDA's, the Prometheus Operator's) the validator passes over; tests/deployment looks at those.
 .PHONY: lint-deployment
 lint-deployment: $(VENV)/.dev $(PROMETHEUS)
-	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml docker-compose.tls.yml
-	$(BIN)/kubectl kustomize k8s/base > $(VENV)/k8s-base.yaml
-	$(BIN)/kubectl kustomize k8s/tls > $(VENV)/k8s-tls.yaml
-	$(BIN)/kubernetes-validate --strict --quiet $(VENV)/k8s-base.yaml $(VENV)/k8s-tls.yaml
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose*.yml
+	@set -e; for folder in $(MANIFESTS); do \
+	  rendered=$(VENV)/$$(echo $$folder | tr / -).yaml; \
+	  echo "$$folder: as Kubernetes 1.25 and as the newest known takes it"; \
+	  $(BIN)/kubectl kustomize $$folder > $$rendered; \
+	  $(BIN)/kubernetes-validate --strict --quiet --no-warn --kubernetes-version 1.25 $$rendered; \
+	  $(BIN)/kubernetes-validate --strict --quiet --no-warn $$rendered; \
+	done
 	$(BIN)/python -m pytest tests/deployment
 
 .PHONY: bench
@@ -73,7 +101,7 @@ docs: $(VENV)/.dev ## write the tables in docs/ and the dashboards that are gene
 	@$(BIN)/python -m observability.dashboards
 
 .PHONY: secrets
-secrets: secrets/broker_tokens secrets/grafana_admin_password ## make the random secrets that docker-compose.yml reads
+secrets: secrets/broker_tokens secrets/redis_users secrets/grafana_admin_password ## make the random secrets that docker-compose.yml reads
 
 .PHONY: clean
 clean: ## remove .venv, caches and build output; runs/ and secrets/ stay
@@ -123,6 +151,13 @@ secrets/broker_tokens: | secrets/broker_token secrets/broker_admin_token
 	@$(PYTHON) -c 'import hashlib, sys; \
 	  digest = lambda path: hashlib.sha256(open(path).read().strip().encode()).hexdigest(); \
 	  print("services worker", digest(sys.argv[1])); print("admin admin", digest(sys.argv[2]))' $| > $@
+	@chmod 444 $@
+	@echo 'Made $@'
+
+# Redis' users with digests of their passwords; made again when a password or the template changes.
+secrets/redis_users: deploy/redis/users.acl.template $(REDIS_PASSWORDS) $(wildcard secrets/redis_more_users)
+	@rm -f $@
+	@$(PYTHON) deploy/redis/make_users.py $(@D) > $@.tmp && mv $@.tmp $@
 	@chmod 444 $@
 	@echo 'Made $@'
 

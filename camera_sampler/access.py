@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import ssl
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from camera_sampler.networks import Networks
 from shared.errors import UserError
 from shared.pose import PoseLimits
 
@@ -16,7 +19,8 @@ from shared.pose import PoseLimits
 class Access:
     """Where a camera or its stream is, who asks, and how long to wait: seconds for one answer, and after a lock-out.
 
-    ``UserError`` where the URL is none, or holds a credential.
+    ``networks`` are those that it may be in; ``ca_file`` has the certificates to believe an https:// one by.
+    ``UserError`` where the URL is none, holds a credential, or names an address that is not allowed.
     """
 
     url: str
@@ -24,12 +28,25 @@ class Access:
     password: SecretStr = field(default_factory=lambda: SecretStr(""))
     timeout: float = 5.0
     lockout: float = 120.0
+    networks: Networks = field(default_factory=Networks)
+    ca_file: Path | None = None
 
     def __post_init__(self) -> None:
         if self.url.startswith("rtsp:"):
             check_stream_url(self.url)
         else:
             check_url(self.url)
+        self.networks.check_host(urlsplit(self.url).hostname or "")
+        if self.ca_file is not None:
+            self.trust()
+
+    def trust(self) -> ssl.SSLContext:
+        """Return whose certificates count. ``UserError`` where the file holds none."""
+        try:
+            return ssl.create_default_context(cafile=self.ca_file)
+        except (OSError, ssl.SSLError) as error:
+            reason = error.strerror or "no certificates"
+            raise UserError(f"PTZ_CAMERA_CA_FILE: cannot take {self.ca_file}: {reason}") from error
 
 
 def check_url(url: str, name: str = "PTZ_CAMERA_URL") -> str:

@@ -9,6 +9,7 @@ from pydantic import Field, SecretStr, model_validator
 
 from camera_sampler.access import Access, Settled, check_stream_url, check_url
 from camera_sampler.naming import Naming
+from camera_sampler.networks import Networks
 from shared.actions import DEFAULT_ACTIONS, ActionTable
 from shared.errors import UserError
 from shared.pose import PoseLimits
@@ -30,6 +31,12 @@ class SamplerSettings(TrackSettings):
     camera_url: str = Field(default="", description="http://HOST[:PORT] of a real camera, without user and password")
     camera_user: str = Field(default="", description="user that may move the camera")
     camera_password: SecretStr | None = Field(default=None, description="that user's password")
+    camera_networks: str = Field(
+        default="",
+        description="networks that the camera may be in, like 10.1.0.0/16,fd12::/64; without one any but link-local, "
+        "cloud metadata, multicast and reserved ones",
+    )
+    camera_ca_file: Path | None = Field(default=None, description="certificates to believe an https:// camera by")
     camera_timeout_seconds: float = Field(default=5.0, gt=0.0, le=7.0, description="longest wait for one answer")
     camera_lockout_seconds: float = Field(
         default=120.0, gt=0.0, le=86_400.0, description="no login for so long after the camera locked the account"
@@ -121,8 +128,10 @@ class SamplerSettings(TrackSettings):
             raise UserError(f"PTZ_CAMERA_KIND={self.camera_kind} needs PTZ_CAMERA_URL=http://HOST")
         if self.camera_url:
             check_url(self.camera_url)
+            self.access  # noqa: B018 - what is wrong with it is said now
         if self.snapshot_url:
             check_stream_url(self.snapshot_url)
+            self.stream_access  # noqa: B018
         if self.own_policy == "presets" and self.presets is None:
             raise UserError("the policy presets needs PTZ_PRESETS, a JSON file of poses; see docs/configuration.md")
         return self
@@ -159,23 +168,22 @@ class SamplerSettings(TrackSettings):
     @property
     def access(self) -> Access:
         """How to reach a real camera."""
-        return Access(
-            self.camera_url,
-            self.camera_user,
-            self.camera_password or SecretStr(""),
-            timeout=self.camera_timeout_seconds,
-            lockout=self.camera_lockout_seconds,
-        )
+        return self._access(self.camera_url)
 
     @property
     def stream_access(self) -> Access:
         """How to reach the stream that snapshots come from."""
+        return self._access(self.snapshot_url)
+
+    def _access(self, url: str) -> Access:
         return Access(
-            self.snapshot_url,
+            url,
             self.camera_user,
             self.camera_password or SecretStr(""),
             timeout=self.camera_timeout_seconds,
             lockout=self.camera_lockout_seconds,
+            networks=Networks.parse(self.camera_networks),
+            ca_file=self.camera_ca_file,
         )
 
     def actions(self) -> ActionTable:

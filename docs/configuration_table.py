@@ -14,6 +14,7 @@ from camera_sampler.settings import SamplerSettings
 from docs.generated import renew
 from dreamer_agent.settings import AgentSettings, DreamSettings
 from lock_broker.settings import BrokerSettings
+from ptzjepa.node.settings import NodeSettings
 from shared.settings import ENV_PREFIX, ServiceSettings
 from world_model_trainer.settings import TrainerSettings
 
@@ -26,6 +27,7 @@ SERVICES: dict[str, type[ServiceSettings]] = {
     "world-model-trainer": TrainerSettings,
     "dream-generator": DreamSettings,
     "rl-agent": AgentSettings,
+    "node": NodeSettings,
 }
 """Which class each container reads its environment with."""
 

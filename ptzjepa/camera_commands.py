@@ -15,7 +15,7 @@ from shared.errors import EXIT_FAULT, EXIT_OK, UserError
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
-    from camera_sampler.access import Settled
+    from camera_sampler.access import Access, Settled
     from ptzjepa.camera_probe import Probe
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at a camera, or be one.")
@@ -35,20 +35,21 @@ def probe(
 
     The password comes from PTZ_CAMERA_PASSWORD or the file that
     PTZ_CAMERA_PASSWORD_FILE names; on a terminal it is asked for. A wrong one
-    is sent once only. PTZ_CAMERA_MAGNIFICATION and PTZ_PAN_MIN to PTZ_ZOOM_MAX
-    count as in the sampler; an ONVIF camera needs the first. Exit code: 0 if all
-    worked, 1 if something did not, 2 if the input was wrong.
+    is sent once only. PTZ_CAMERA_MAGNIFICATION, PTZ_CAMERA_NETWORKS,
+    PTZ_CAMERA_CA_FILE and PTZ_PAN_MIN to PTZ_ZOOM_MAX count as in the sampler;
+    an ONVIF camera needs the first. Exit code: 0 if all worked, 1 if something
+    did not, 2 if the input was wrong.
     """
     # Imported late: help and version shall not wait for it.
-    from camera_sampler.access import Access, check_url
+    from camera_sampler.access import check_url
     from ptzjepa.camera_probe import probe as ask
 
     check_url(url, "URL")
     _check_brand(brand)
-    name, password, timeout = _login(user)
+    name, password = _login(user)
     if name and not password.get_secret_value() and sys.stdin.isatty():
         password = type(password)(typer.prompt(f"Password of {name}", hide_input=True, err=True))
-    found = asyncio.run(ask(Access(url, name, password, timeout=timeout), brand, *_settled()))
+    found = asyncio.run(ask(_access(url, name, password), brand, *_settled()))
     if picture is not None and found.picture is not None:
         _save(picture, found.picture.data)
     if as_json:
@@ -82,7 +83,7 @@ def emulate(
     from ptzjepa.camera_emulation import password_file
 
     _check_brand(brand)
-    name, given, _ = _login(user)
+    name, given = _login(user)
     name = name or "admin"
     with password_file(given.get_secret_value()) as (password, file):
 
@@ -100,20 +101,36 @@ def _check_brand(brand: str | None) -> None:
         raise UserError(f"--brand: must be one of {', '.join(BRANDS)}")
 
 
-def _login(user: str | None) -> tuple[str, SecretStr, float]:
-    """Return user, password (empty where none is given) and the longest wait for an answer in seconds."""
-    from pydantic import Field, SecretStr
+def _login(user: str | None) -> tuple[str, SecretStr]:
+    """Return user and password, empty where none is given."""
+    from pydantic import SecretStr
 
     from shared.settings import ServiceSettings
 
     class Login(ServiceSettings):
         camera_user: str = ""
         camera_password: SecretStr | None = None
-        camera_timeout_seconds: float = Field(default=5.0, gt=0.0, le=60.0)
 
     login = Login.from_environment()
-    name = login.camera_user if user is None else user
-    return name, login.camera_password or SecretStr(""), login.camera_timeout_seconds
+    return login.camera_user if user is None else user, login.camera_password or SecretStr("")
+
+
+def _access(url: str, user: str, password: SecretStr) -> Access:
+    """Return how to reach a camera; what the sampler's settings say of that counts here, too."""
+    from pydantic import Field
+
+    from camera_sampler.access import Access
+    from camera_sampler.networks import Networks
+    from shared.settings import ServiceSettings
+
+    class Way(ServiceSettings):
+        camera_timeout_seconds: float = Field(default=5.0, gt=0.0, le=60.0)
+        camera_networks: str = ""
+        camera_ca_file: Path | None = None
+
+    way = Way.from_environment()
+    networks = Networks.parse(way.camera_networks)
+    return Access(url, user, password, way.camera_timeout_seconds, networks=networks, ca_file=way.camera_ca_file)
 
 
 def _settled() -> tuple[Settled, float | None]:

@@ -13,6 +13,8 @@ from PIL import ExifTags
 
 from camera_sampler.access import Access, Settled
 from camera_sampler.cameras import Camera, CameraError, Snapshot
+from camera_sampler.cameras.http_client import camera_client, why_no_connection
+from camera_sampler.networks import ForbiddenAddress
 from camera_sampler.snapshots import BadSnapshot, Verified, verify
 from ptzjepa.camera_brands import BRANDS, Likeness, Named
 from shared.errors import UserError
@@ -162,17 +164,16 @@ class _NotOne(Exception):
 async def _recognise(access: Access) -> str:
     """Return the brand, asked without a login. ``CameraError`` where nobody answers."""
     likeness: dict[str, Likeness] = {}
-    headers = {"User-Agent": "ptzjepa", "Accept-Encoding": "identity"}
-    async with httpx.AsyncClient(
-        base_url=access.url, timeout=access.timeout, trust_env=False, headers=headers
-    ) as client:
+    async with camera_client(access) as client:
         for name, brand in BRANDS.items():
             try:
                 likeness[name] = await brand.recognise(client)
             except httpx.TimeoutException:
                 raise CameraError(f"no answer within {access.timeout:g} s", "timeout") from None
-            except httpx.ConnectError:
-                raise CameraError("nobody listens there", "unreachable") from None
+            except ForbiddenAddress as error:
+                raise CameraError(str(error), "unreachable") from None
+            except httpx.ConnectError as error:
+                raise CameraError(why_no_connection(error), "unreachable") from None
             except httpx.HTTPError as error:
                 raise CameraError(f"the connection broke: {type(error).__name__}", "reset") from None
             if likeness[name] == "yes":

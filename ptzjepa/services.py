@@ -121,7 +121,7 @@ def _redis(directory: RunDirectory) -> Plan:
     )
 
 
-_COMMANDS: Mapping[str, tuple[str, ...]] = {
+COMMANDS: Mapping[str, tuple[str, ...]] = {
     BROKER: ("lock_broker",),
     SAMPLER: ("camera_sampler",),
     TRAINER: ("world_model_trainer",),
@@ -139,7 +139,7 @@ _PATIENT = (TRAINER, DREAMER)
 
 def _service(name: str, directory: RunDirectory, common: Mapping[str, str], broker_port: int) -> Plan:
     port_file = directory.ports / f"{name}.port"
-    command = python_command(*_COMMANDS[name])
+    command = python_command(*COMMANDS[name])
     environment = {**common, "PTZ_ADMIN_PORT_FILE": str(port_file)}
     if name == BROKER:
         environment |= {"PTZ_BROKER_HOST": "127.0.0.1", "PTZ_BROKER_PORT": str(broker_port)}

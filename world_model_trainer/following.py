@@ -1,14 +1,18 @@
 """The processes that help a trainer compute: ``python -m world_model_trainer.following PORT RANK SIZE DEVICE THREADS``.
 
-A follower has no settings, no lease and no streams: all it knows comes from its leader, on this machine alone.
+A follower has no lease and no streams: all it knows comes from its leader. The service starts it on its own machine;
+or torchrun starts both (``world_model_trainer.launching``).
 """
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 import torch.distributed as dist
@@ -17,9 +21,13 @@ from shared.errors import UserError
 from shared.supervision import python_command
 from shared.threads import limit_threads
 from shared.world_model import pick_device
+from world_model_trainer.launching import launched
 from world_model_trainer.state import read_card, restore
 from world_model_trainer.team import SILENT_SECONDS, Follower, Leader, join
 from world_model_trainer.training import Trainer
+
+if TYPE_CHECKING:
+    from torch._C._distributed_c10d import Store
 
 _HOST = "127.0.0.1"
 _LEAVE_SECONDS = 10.0
@@ -40,18 +48,22 @@ class Crew:
         return device_of(0, self._device)
 
     def gather(self) -> None:
-        """Start the followers and wait until they are here."""
+        """Start the followers, unless torchrun has, and wait until they are here."""
         if self._size == 1:
             return
         if not dist.is_available():
             raise UserError("PTZ_PROCESSES: this build of torch has no torch.distributed; set it to 1")
+        join(None if launched() else self._start(), 0, self._size)
+        self.leader = Leader()
+
+    def _start(self) -> Store:
+        """Start the followers; return the store to meet them by."""
         store = dist.TCPStore(_HOST, 0, self._size, is_master=True, wait_for_workers=False)  # type: ignore[attr-defined]
         for rank in range(1, self._size):
             arguments = (str(store.port), str(rank), str(self._size), self._device, str(self._threads))
             command = [*python_command("world_model_trainer.following"), *arguments]
             self._processes.append(subprocess.Popen(command))
-        join(store, 0, self._size)
-        self.leader = Leader()
+        return store
 
     def share(self, state: Callable[[], bytes]) -> None:
         """Give the followers the state to go on from."""
@@ -68,7 +80,9 @@ class Crew:
     def dismiss(self) -> None:
         """Send the followers home; those that do not go are ended."""
         if self.leader is not None and all(process.poll() is None for process in self._processes):
-            self.leader.stop()
+            # Of torchrun's, one may be gone that was nobody's child here: it needs no word any more.
+            with contextlib.suppress(RuntimeError):
+                self.leader.stop()
         for process in self._processes:
             try:
                 process.wait(_LEAVE_SECONDS)
@@ -100,14 +114,23 @@ def follow(device: torch.device) -> Trainer | None:
     return trainer
 
 
+def follow_leader(store: Store | None, rank: int, size: int, *, device: str, threads: int) -> None:
+    """Join the leader's team and follow until it says that it is over; its end is not ours to choose."""
+    torch.set_num_threads(threads)
+    join(store, rank, size)
+    # torchrun passes a signal on to all ranks at once, and the leader still needs us for what it is at.
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, signal.SIG_IGN)
+    follow(device_of(rank, device))
+    dist.destroy_process_group()
+
+
 def main(arguments: list[str]) -> int:
-    """Join the leader's team and follow."""
+    """Meet the leader that started us at its port, and follow it."""
     port, rank, size, device, threads = arguments
     limit_threads(int(threads))
-    torch.set_num_threads(int(threads))
-    join(dist.TCPStore(_HOST, int(port), int(size), is_master=False), int(rank), int(size))  # type: ignore[attr-defined]
-    follow(device_of(int(rank), device))
-    dist.destroy_process_group()
+    store = dist.TCPStore(_HOST, int(port), int(size), is_master=False)  # type: ignore[attr-defined]
+    follow_leader(store, int(rank), int(size), device=device, threads=int(threads))
     return 0
 
 

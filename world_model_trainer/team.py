@@ -55,8 +55,8 @@ class Alone:
         return terms
 
 
-def join(store: Store, rank: int, size: int) -> None:
-    """Join the process group: gloo on CPUs and for dealing, NCCL among GPUs."""
+def join(store: Store | None, rank: int, size: int) -> None:
+    """Join the process group: gloo on CPUs and for dealing, NCCL among GPUs. Without a store, torchrun's is used."""
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=timedelta(seconds=SILENT_SECONDS))
 

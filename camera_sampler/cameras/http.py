@@ -12,6 +12,8 @@ import httpx
 
 from camera_sampler.access import Access
 from camera_sampler.cameras.base import CameraError, ErrorKind
+from camera_sampler.cameras.http_client import camera_client, why_no_connection
+from camera_sampler.networks import ForbiddenAddress
 
 TEXT_BYTES = 1 << 20
 """The largest answer to anything but a snapshot."""
@@ -53,14 +55,7 @@ class CameraHttp:
         self._secrets = tuple(secret for secret in (password, quote(password, safe="")) if secret)
         # One object for all requests: it keeps the server's nonce and counts its uses, so only the first is refused.
         self._auth = httpx.DigestAuth(access.user, password) if access.user else None
-        self._client = httpx.AsyncClient(
-            base_url=access.url,
-            timeout=access.timeout,
-            follow_redirects=False,
-            trust_env=False,
-            headers={"Accept-Encoding": "identity", "User-Agent": "ptzjepa"},
-            limits=httpx.Limits(max_connections=2, max_keepalive_connections=1),
-        )
+        self._client = camera_client(access)
         # Cameras check that the count of a nonce's uses grows, so requests must arrive in the order they were signed.
         self._one_at_a_time = asyncio.Lock()
         self._barred_until, self._barred = 0.0, CameraError("")
@@ -135,8 +130,10 @@ class CameraHttp:
                     await response.aclose()
         except (TimeoutError, httpx.TimeoutException):
             raise CameraError(f"{path}: no whole answer within {self._access.timeout:g} s", "timeout") from None
-        except httpx.ConnectError:
-            raise CameraError(f"{path}: nobody listens there", "unreachable") from None
+        except ForbiddenAddress as error:
+            raise CameraError(str(error), "unreachable") from None
+        except httpx.ConnectError as error:
+            raise CameraError(f"{path}: {why_no_connection(error)}", "unreachable") from None
         except httpx.DecodingError:
             raise CameraError(f"{path}: the answer's encoding is broken", "unparsable") from None
         except (httpx.TransportError, OSError) as error:

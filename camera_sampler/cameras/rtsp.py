@@ -15,7 +15,7 @@ import io
 import math
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from datetime import datetime
 from types import ModuleType
 from typing import Any
@@ -25,6 +25,8 @@ from PIL import Image
 
 from camera_sampler.access import Access
 from camera_sampler.cameras.base import Camera, CameraError, ErrorKind, Snapshot
+from camera_sampler.cameras.rtsp_relay import Relay
+from camera_sampler.networks import ForbiddenAddress
 from camera_sampler.snapshots import MAX_PIXELS
 from shared.actions import Action
 from shared.errors import UserError
@@ -35,6 +37,7 @@ JPEG_QUALITY = 95
 DRAIN_SECONDS = 0.3
 """How long a stream is watched before a frame counts: what a server had in store comes faster than it was taken."""
 _JUMP_SECONDS = 1.0
+_PORT = 554
 _REFUSED = "the stream refuses this user and password"
 _FIRST_LOGIN_PAUSE = 5.0
 _LONGEST_LOGIN = 127
@@ -75,7 +78,9 @@ class StreamSnapshots:
         """``UserError`` where PyAV is missing or FFmpeg cannot take the login."""
         self._camera, self._access = camera, access
         self._av = _pyav()
-        self._url = _with_login(access)
+        parts = urlsplit(_with_login(access))
+        # The host that stands in the URL is this machine, where the relay waits: FFmpeg shall know no other.
+        self._login, self._parts = parts.netloc.rpartition("@")[0], parts
         self._busy = threading.Lock()
         self._barred_until, self._login_pause = 0.0, _FIRST_LOGIN_PAUSE
 
@@ -171,7 +176,7 @@ class StreamSnapshots:
             "timeout": str(round(timeout * 1e6)),
             "max_pixels": str(MAX_PIXELS),
         }
-        with self._av.open(self._url, options=options, timeout=(timeout, timeout)) as container:
+        with self._relay(timeout) as relay, self._opened(relay, options, timeout) as container:
             if not container.streams.video:
                 raise CameraError("the stream has no video", "unparsable")
             stream = container.streams.video[0]
@@ -183,6 +188,25 @@ class StreamSnapshots:
                 with contextlib.suppress(self._av.error.InvalidDataError):
                     for frame in packet.decode():
                         yield None, frame
+
+    def _relay(self, timeout: float) -> Relay:
+        host, port = self._parts.hostname or "", self._parts.port or _PORT
+        try:
+            return Relay(self._access.networks.addresses(host, port), port, timeout)
+        except ForbiddenAddress as error:
+            raise CameraError(str(error), "unreachable") from None
+
+    @contextlib.contextmanager
+    def _opened(self, relay: Relay, options: dict[str, str], timeout: float) -> Iterator[Any]:
+        place = f"{self._login}@127.0.0.1:{relay.port}" if self._login else f"127.0.0.1:{relay.port}"
+        url = self._parts._replace(netloc=place).geturl()
+        try:
+            with self._av.open(url, options=options, timeout=(timeout, timeout)) as container:
+                yield container
+        except Exception:
+            if relay.redirected:
+                raise CameraError("the camera sends us to another address, which is not followed", "refused") from None
+            raise
 
 
 def _pyav() -> ModuleType:

@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,19 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+VERSION: str = PROJECT["version"]
 CONTAINERS = ("lock-broker", "camera-sampler", "world-model-trainer", "dream-generator", "rl-agent")
+IMAGES = (*CONTAINERS, "node")
+"""Every image: the node's runs several services, and is neither in the compose file nor in the cluster."""
+FOLDERS = ("base", "tls", "overlays/blade", "overlays/node", "overlays/kind", "overlays/cluster")
+"""What of ``k8s/`` can be applied."""
+FIELDS = {
+    "spec.nodeName": "node",
+    "metadata.name": "pod-0",
+    "metadata.labels['apps.kubernetes.io/pod-index']": "0",
+}
+"""What the cluster fills in, and an example of it."""
 
 
 @functools.cache
@@ -44,8 +57,8 @@ def k8s_of(kind: str, folder: str = "base") -> dict[str, dict[str, Any]]:
 
 
 def workloads(folder: str = "base") -> dict[str, dict[str, Any]]:
-    """Deployments and stateful sets by name."""
-    return k8s_of("Deployment", folder) | k8s_of("StatefulSet", folder)
+    """Deployments, stateful sets and jobs by name."""
+    return k8s_of("Deployment", folder) | k8s_of("StatefulSet", folder) | k8s_of("Job", folder)
 
 
 def pod(workload: dict[str, Any]) -> dict[str, Any]:
@@ -69,17 +82,15 @@ def compose_tls_environment(container: str) -> dict[str, str]:
 
 
 def k8s_environment(container: str, folder: str = "base") -> dict[str, str]:
-    """The same in the cluster; the node's name, which the cluster fills in, stands as ``node``."""
+    """The same in the cluster, with an example for what the cluster fills in."""
     [described] = pod(workloads(folder)[container])["containers"]
     found: dict[str, str] = {}
     for source in described["envFrom"]:
         found |= k8s_of("ConfigMap", folder)[source["configMapRef"]["name"]]["data"]
-    return found | {entry["name"]: entry.get("value", "node") for entry in described["env"]}
-
-
-def k8s_tls_environment(container: str) -> dict[str, str]:
-    """The same with TLS to the broker."""
-    return k8s_environment(container, "tls")
+    for entry in described["env"]:
+        filled_in = entry.get("valueFrom", {}).get("fieldRef", {}).get("fieldPath")
+        found[entry["name"]] = FIELDS[filled_in] if filled_in else entry["value"]
+    return found
 
 
 @dataclass(frozen=True)
@@ -102,6 +113,22 @@ class Dockerfile:
         return self.all(instruction)[-1]
 
     @property
+    def stages(self) -> dict[str, tuple[tuple[str, str], ...]]:
+        """The instructions of every stage after its FROM, by the stage's name; the last stage's is empty."""
+        found: dict[str, list[tuple[str, str]]] = {}
+        for name, rest in self.lines:
+            if name == "FROM":
+                inside = found.setdefault(rest.partition(" AS ")[2], [])
+            elif found:
+                inside.append((name, rest))
+        return {name: tuple(lines) for name, lines in found.items()}
+
+    @property
+    def argument(self) -> dict[str, str]:
+        """Every build argument with what it is unless told otherwise."""
+        return {name: value.strip('"') for name, _, value in (each.partition("=") for each in self.all("ARG"))}
+
+    @property
     def entrypoint(self) -> list[str]:
         command: list[str] = json.loads(self.last("ENTRYPOINT"))
         return command
@@ -119,10 +146,7 @@ class Dockerfile:
     @property
     def extras(self) -> str:
         """The extras that it installs unless told otherwise, with commas between them."""
-        [line] = [run for run in self.all("RUN") if '".[' in run]
-        named = line.split('".[')[1].split("]")[0]
-        arguments = dict(argument.partition("=")[::2] for argument in self.all("ARG"))
-        return arguments[named[2:-1]] if named.startswith("${") else named
+        return self.argument["EXTRAS"]
 
     @property
     def copied(self) -> list[str]:

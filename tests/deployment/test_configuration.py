@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,19 +12,32 @@ from docs import configuration_table as table
 from lock_broker.settings import BrokerSettings
 from tests.deployment.manifests import (
     CONTAINERS,
+    FOLDERS,
     Dockerfile,
     compose_environment,
     compose_tls_environment,
     k8s_environment,
-    k8s_tls_environment,
+    workloads,
 )
 
-PLACES = {
-    "compose": compose_environment,
-    "compose with TLS": compose_tls_environment,
-    "k8s": k8s_environment,
-    "k8s with TLS": k8s_tls_environment,
-}
+
+def places() -> Iterator[tuple[str, str]]:
+    """Every container with every place that it is deployed in."""
+    for container in CONTAINERS:
+        yield container, "compose"
+        yield container, "compose tls"
+        yield from ((container, folder) for folder in FOLDERS if container in workloads(folder))
+
+
+def deployed(container: str, place: str) -> dict[str, str]:
+    """A container's environment there: what its image brings, and what the deployment sets."""
+    if place == "compose":
+        found = compose_environment(container)
+    elif place == "compose tls":
+        found = compose_tls_environment(container)
+    else:
+        found = {name: value for name, value in k8s_environment(container, place).items() if name.startswith("PTZ_")}
+    return Dockerfile.of(container).environment | found
 
 
 @pytest.fixture
@@ -33,24 +47,25 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
-@pytest.mark.parametrize("place", list(PLACES))
-@pytest.mark.parametrize("container", CONTAINERS)
+@pytest.mark.parametrize(("container", "place"), list(places()))
 def test_deployment_sets_only_variables_that_exist(container: str, place: str) -> None:
-    environment = Dockerfile.of(container).environment | PLACES[place](container)
-    unknown = environment.keys() - table.variables(table.SERVICES[container])
+    unknown = deployed(container, place).keys() - table.variables(table.SERVICES[container])
     assert not unknown, f"{container} reads no such variable"
 
 
-@pytest.mark.parametrize("place", list(PLACES))
-@pytest.mark.parametrize("container", CONTAINERS)
+@pytest.mark.parametrize(("container", "place"), list(places()))
 def test_service_takes_the_values_it_is_given(
     container: str, place: str, clean_environment: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    token = tmp_path / "token"
-    token.write_text("not-a-real-token\n")
-    environment = Dockerfile.of(container).environment | PLACES[place](container)
+    secret = tmp_path / "secret"
+    secret.write_text("not-a-real-secret\n")
+    environment = deployed(container, place)
+    secrets = {
+        table.variable(name) for name, field in table.SERVICES[container].model_fields.items() if table.is_secret(field)
+    }
     for name, value in environment.items():
-        clean_environment.setenv(name, str(token) if value and name.endswith("_TOKEN_FILE") else value)
+        is_file = value and name.removesuffix("_FILE") in secrets
+        clean_environment.setenv(name, str(secret) if is_file else value)
     settings = table.SERVICES[container].from_environment()
     listens = settings.broker_host if isinstance(settings, BrokerSettings) else settings.admin_host
     port = settings.broker_port if isinstance(settings, BrokerSettings) else settings.admin_port
@@ -60,12 +75,17 @@ def test_service_takes_the_values_it_is_given(
         # Only principals with roles: no token that is everybody's, and an admin's.
         assert settings.broker_token is None
         assert settings.broker_tokens_file is not None
-        assert (settings.broker_certificate_file is not None) == ("TLS" in place)
+        assert (settings.broker_certificate_file is not None) == ("tls" in place)
     else:
         assert settings.broker_token is not None
-        assert settings.broker_token.get_secret_value() == "not-a-real-token"
-        assert settings.broker_url == ("https" if "TLS" in place else "http") + "://lock-broker:8700"
-        assert (settings.broker_ca_file is not None) == ("TLS" in place)
+        assert settings.broker_token.get_secret_value() == "not-a-real-secret"
+        assert settings.broker_url == ("https" if "tls" in place else "http") + "://lock-broker:8700"
+        assert (settings.broker_ca_file is not None) == ("tls" in place)
+
+
+def test_the_node_s_image_sets_only_variables_that_its_services_read() -> None:
+    read = set().union(*(table.variables(settings) for settings in table.SERVICES.values()))
+    assert not Dockerfile.of("node").environment.keys() - read
 
 
 def test_document_is_current() -> None:

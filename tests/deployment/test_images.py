@@ -7,18 +7,18 @@ import importlib.metadata
 import importlib.util
 import re
 import sys
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.deployment.manifests import CONTAINERS, ROOT, Dockerfile, compose
+from ptzjepa.services import COMMANDS
+from tests.deployment.manifests import CONTAINERS, IMAGES, PROJECT, ROOT, Dockerfile, compose
 
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PACKAGES = {"lock_broker", "camera_sampler", "world_model_trainer", "dreamer_agent", "ptzjepa", "benchmarks"}
-OPTIONAL = {"camera-sampler": ("rtsp", "parquet")}
-"""Extras that a service asks for in one line where they are missing."""
+OPTIONAL = {"camera-sampler": ("rtsp", "parquet"), "node": ("rtsp", "parquet", "laptop")}
+"""Extras that a service asks for in one line where they are missing; the node's command line draws no reports."""
+WITH_TORCH = ("world-model-trainer", "dream-generator", "rl-agent")
 TORCH_IN_SHARED = ROOT / "shared" / "world_model"
 
 
@@ -48,8 +48,8 @@ def required(extras: str) -> set[str]:
     return found
 
 
-def test_every_service_folder_has_a_container() -> None:
-    assert {path.parent.name for path in (ROOT / "services").glob("*/Dockerfile")} == set(CONTAINERS)
+def test_every_service_folder_is_an_image() -> None:
+    assert {path.parent.name for path in (ROOT / "services").glob("*/Dockerfile")} == set(IMAGES)
 
 
 @pytest.mark.parametrize("container", CONTAINERS)
@@ -61,7 +61,16 @@ def test_image_starts_its_own_module_and_holds_no_other_service(container: str) 
     assert PACKAGES & set(dockerfile.copied) == {package}
 
 
-@pytest.mark.parametrize("container", CONTAINERS)
+def test_the_node_holds_every_service_and_what_starts_them() -> None:
+    dockerfile = Dockerfile.of("node")
+    assert dockerfile.entrypoint == ["python", "-m", "ptzjepa.node"]
+    assert importlib.util.find_spec("ptzjepa.node.__main__") is not None
+    assert PACKAGES & set(dockerfile.copied) == PACKAGES - {"benchmarks"}
+    services = {Dockerfile.of(name).entrypoint[2] for name in CONTAINERS}
+    assert services == {command[0] for command in COMMANDS.values()}
+
+
+@pytest.mark.parametrize("container", IMAGES)
 def test_image_is_built_from_what_the_context_holds(container: str) -> None:
     allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     for source in Dockerfile.of(container).copied:
@@ -69,24 +78,61 @@ def test_image_is_built_from_what_the_context_holds(container: str) -> None:
         assert source in allowed
 
 
-@pytest.mark.parametrize("container", CONTAINERS)
+@pytest.mark.parametrize("container", IMAGES)
 def test_image_installs_extras_that_exist(container: str) -> None:
     extras = PROJECT["optional-dependencies"].keys()
     assert set(Dockerfile.of(container).extras.split(",")) | set(OPTIONAL.get(container, ())) <= extras
 
 
-@pytest.mark.parametrize("container", ["world-model-trainer", "dream-generator", "rl-agent"])
+@pytest.mark.parametrize("container", WITH_TORCH)
 def test_image_can_be_built_for_other_model_stores(container: str) -> None:
     arguments = compose()["services"][container]["build"]["args"]
     assert arguments["EXTRAS"] == f"{Dockerfile.of(container).extras}${{STORE_EXTRAS:-}}"
-    assert "EXTRAS=" + Dockerfile.of(container).extras in Dockerfile.of(container).all("ARG")
     assert {"s3", "sftp"} <= PROJECT["optional-dependencies"].keys()
 
 
-@pytest.mark.parametrize("container", CONTAINERS)
+def test_torch_is_the_cpu_s_unless_told_otherwise() -> None:
+    [pinned] = [each for each in PROJECT["optional-dependencies"]["torch"] if each.startswith("torch==")]
+    for container in (*WITH_TORCH, "node"):
+        dockerfile = Dockerfile.of(container)
+        assert dockerfile.argument["TORCH"] == f"{pinned.removeprefix('torch==')}+cpu"
+        first, *others = [run for run in dockerfile.all("RUN") if " install " in run and "pip" in run]
+        assert '"torch==${TORCH}"' in first, "before whatever else could bring another build along"
+        assert others
+
+
+def test_images_with_torch_share_it() -> None:
+    """The same instructions in the same order: what is built once is stored once, and fetched once."""
+    first, *others = (Dockerfile.of(container) for container in WITH_TORCH)
+    for other in others:
+        assert other.stages["dependencies"] == first.stages["dependencies"]
+        common = 2 + [name for name, _ in first.stages[""]].index("RUN")
+        assert first.stages[""][common - 1] == ("COPY", "--from=dependencies /opt/venv /opt/venv")
+        assert other.stages[""][:common] == first.stages[""][:common]
+    torch = first.stages["dependencies"].index(("RUN", first.all("RUN")[1])) + 1
+    assert Dockerfile.of("node").stages["dependencies"][:torch] == first.stages["dependencies"][:torch]
+
+
+@pytest.mark.parametrize("container", IMAGES)
+def test_image_says_what_it_is(container: str) -> None:
+    labels = Dockerfile.of(container).last("LABEL")
+    for name in ("title", "description", "version", "revision", "source", "licenses"):
+        assert re.search(rf'org\.opencontainers\.image\.{name}="[^"]+"', labels), name
+    assert f'title="ptzjepa/{container}"' in labels
+    assert f'source="{PROJECT["urls"]["Homepage"]}"' in labels
+
+
+@pytest.mark.parametrize("container", IMAGES)
+def test_image_takes_its_base_from_whoever_builds_it(container: str) -> None:
+    dockerfile = Dockerfile.of(container)
+    assert dockerfile.lines[0] == ("ARG", "BASE_IMAGE=python:3.11-slim-bookworm")
+    assert {rest.split(" AS ")[0] for rest in dockerfile.all("FROM")} == {"${BASE_IMAGE}", "dependencies"}
+
+
+@pytest.mark.parametrize("container", IMAGES)
 def test_image_runs_as_nobody_in_particular(container: str) -> None:
     dockerfile = Dockerfile.of(container)
-    assert dockerfile.last("USER") == "10001:10001"
+    assert dockerfile.last("USER").replace("${RUN_AS}", dockerfile.argument.get("RUN_AS", "")) == "10001:10001"
     # The broker's port may speak TLS: its own probe knows.
     asked = '"lock_broker.probe", "/healthz"' if container == "lock-broker" else f":{dockerfile.port}/healthz"
     assert asked in dockerfile.last("HEALTHCHECK")
@@ -95,14 +141,16 @@ def test_image_runs_as_nobody_in_particular(container: str) -> None:
     assert isinstance(dockerfile.entrypoint, list)
 
 
-@pytest.mark.parametrize("container", CONTAINERS)
+@pytest.mark.parametrize("container", IMAGES)
 def test_image_installs_what_its_code_imports(container: str) -> None:
     extras = Dockerfile.of(container).extras
     installed = required(extras) | {normal(requirement) for requirement in PROJECT["dependencies"]}
     installed |= {name for optional in OPTIONAL.get(container, ()) for name in required(optional)}
     if "fastapi" in installed:
         installed.add("starlette")  # FastAPI is Starlette with types, and says so
-    folders = [ROOT / "shared", ROOT / Dockerfile.of(container).entrypoint[2]]
+    if "jinja2" in installed:
+        installed.add("markupsafe")  # and Jinja2 hands out its strings
+    folders = [ROOT / folder for folder in Dockerfile.of(container).copied if (ROOT / folder).is_dir()]
     if "torch" in installed:
         folders.append(TORCH_IN_SHARED)
     named = {name for folder in folders for name in imports(folder)} - PACKAGES - {"shared"} - sys.stdlib_module_names
