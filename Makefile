@@ -11,6 +11,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Packages by others that the tests drive our emulators with. Several call their module `onvif`, so each has a folder.
 THIRD_PARTY := $(patsubst tests/third_party/%.txt,$(VENV)/third_party/%/.installed,$(wildcard tests/third_party/*.txt))
+# Prometheus and its promtool, which the tests of alerts and dashboards run.
+PROMETHEUS := $(VENV)/prometheus/.unpacked
 # Every user that deploy/redis/users.acl.template asks a password for.
 REDIS_PASSWORDS := $(shell sed -n 's,.* {\([a-z_]*\)} .*,secrets/redis_\1_password,p' deploy/redis/users.acl.template)
 # What of k8s/ can be applied.
@@ -27,14 +29,14 @@ help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: install
-install: $(VENV)/.dev $(THIRD_PARTY) ## set up .venv with everything, development tools too
+install: $(VENV)/.dev $(THIRD_PARTY) $(PROMETHEUS) ## set up .venv with everything, development tools too
 
 .PHONY: demo
 demo: $(VENV)/.laptop ## run the whole loop on a simulated camera, e.g. ARGS="--minutes 1"
 	@$(BIN)/ptzjepa demo $(ARGS)
 
 .PHONY: test
-test: $(VENV)/.dev $(THIRD_PARTY) ## run all tests, e.g. ARGS="tests/shared -x"
+test: $(VENV)/.dev $(THIRD_PARTY) $(PROMETHEUS) ## run all tests, e.g. ARGS="tests/shared -x"
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 # Exit code 2 where this machine can't run containers, with one line that says why.
@@ -73,7 +75,7 @@ lint-python: $(VENV)/.dev
 # The rendered manifests go through a file: a pipe would hide a failure of its first command. Kinds that Kubernetes does not
 # have itself (KEDA's, the Prometheus Operator's) the validator passes over; tests/deployment looks at those.
 .PHONY: lint-deployment
-lint-deployment: $(VENV)/.dev
+lint-deployment: $(VENV)/.dev $(PROMETHEUS)
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose*.yml
 	@set -e; for folder in $(MANIFESTS); do \
 	  rendered=$(VENV)/$$(echo $$folder | tr / -).yaml; \
@@ -93,9 +95,10 @@ exam: $(VENV)/.laptop ## examine agents on the simulated camera, e.g. ARGS="--se
 	@$(BIN)/ptzjepa agent examine --json runs/exam.json $(ARGS)
 
 .PHONY: docs
-docs: $(VENV)/.dev ## write the tables in docs/ that are generated from code
+docs: $(VENV)/.dev ## write the tables in docs/ and the dashboards that are generated from code
 	@$(BIN)/python -m docs.configuration_table
 	@$(BIN)/python -m docs.metrics_table
+	@$(BIN)/python -m observability.dashboards
 
 .PHONY: secrets
 secrets: secrets/broker_tokens secrets/redis_users secrets/grafana_admin_password ## make the random secrets that docker-compose.yml reads
@@ -131,6 +134,16 @@ $(VENV)/third_party/%/.installed: tests/third_party/%.txt $(VENV)/.created
 	@rm -rf $(@D)
 	@$(PIP) install --quiet --no-deps --target $(@D) --requirement $<
 	@touch $@
+
+# Debian's package, unpacked, with package lists of our own where the machine has none. Without it those tests are skipped.
+$(PROMETHEUS): $(VENV)/.created
+	@mkdir -p $(@D)/lists/partial $(@D)/cache/archives/partial
+	@cd $(@D) && get() { apt-get -qq "$$@" download prometheus; }; \
+	  own="-o Dir::State::lists=$$PWD/lists -o Dir::Cache=$$PWD/cache"; \
+	  if command -v promtool || { { get || { apt-get -qq $$own update && get $$own; }; } && dpkg -x prometheus_*.deb .; }; \
+	  then touch $(@F); fi > said 2>&1; \
+	  rm -rf lists cache prometheus_*.deb
+	@test -e $@ || echo 'Prometheus is not to be had here: the tests of its alerts and dashboards will be skipped.'
 
 # What the broker knows of the tokens: whose they are, what they may do, and digests. Lines may be added; it is never made
 # again by itself.

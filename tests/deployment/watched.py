@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import functools
 import json
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from docs.metrics_table import metrics_of, services
@@ -66,3 +69,11 @@ def known() -> dict[str, set[str]]:
         series[name] = labels_of(expression, series)
     alerts = set().union(*(labels_of(rule["expr"], series) | rule["labels"].keys() for rule in ALERTS.values()))
     return series | {"ALERTS": alerts | {"alertname", "alertstate"}}
+
+
+def prometheus_tool(name: str) -> Path:
+    """Return Prometheus' own program of this name, from the machine or from .venv; skip the test without it."""
+    found = shutil.which(name) or shutil.which(ROOT / ".venv" / "prometheus" / "usr" / "bin" / name)
+    if found is None:
+        pytest.skip(f"no {name}: `make install` unpacks Debian's package of Prometheus where there is apt-get")
+    return Path(found)

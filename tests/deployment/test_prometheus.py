@@ -1,0 +1,142 @@
+"""A real Prometheus fetches from real services, evaluates all rules, and answers every expression of the dashboards."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+from PIL import Image
+
+from docs.metrics_table import services
+from shared.service import admin_server
+from tests.conftest import RedisServer
+from tests.deployment.promql import names_in
+from tests.deployment.watched import OBSERVABILITY, expressions, known, prometheus_tool
+from tests.support import Process, until
+
+pytestmark = pytest.mark.timeout(300)  # five programs start, on a machine that may be busy
+
+ALIVE = ("camera-sampler", "lock-broker")
+"""Services that run; of the others only the page of metrics is there."""
+
+
+class Prometheus:
+    """One that fetches every second, with our rules."""
+
+    def __init__(self, program: Path, directory: Path, targets: dict[str, str]) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.address = f"127.0.0.1:{free.getsockname()[1]}"
+        jobs = [{"targets": [address], "labels": {"service": service}} for service, address in targets.items()]
+        configuration = {
+            "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+            "rule_files": [str(OBSERVABILITY / "rules" / "*.yml")],
+            "scrape_configs": [{"job_name": "ptzjepa", "static_configs": jobs}],
+        }
+        file = directory / "prometheus.yml"
+        file.write_text(yaml.safe_dump(configuration))
+        self.log = directory / "log"
+        command = [program, f"--config.file={file}", f"--storage.tsdb.path={directory / 'data'}"]
+        command += [f"--web.listen-address={self.address}", "--log.level=warn"]
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+
+    def get(self, path: str, **parameters: str) -> Any:
+        reply = httpx.get(f"http://{self.address}/api/v1/{path}", params=parameters, timeout=30.0).json()
+        assert reply["status"] == "success", f"{parameters}: {reply.get('error')}"
+        return reply["data"]
+
+    def ask(self, expression: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.get("query", query=as_grafana_sends(expression))["result"]
+        return found
+
+    def stop(self) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def as_grafana_sends(expression: str) -> str:
+    return re.sub(r"\$__(rate_interval|interval|range)\b", "1m", expression).replace("$instance", ".*")
+
+
+@pytest.fixture(scope="module")
+def prometheus(redis_server: RedisServer) -> Iterator[Prometheus]:
+    program = prometheus_tool("prometheus")
+    with contextlib.ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        common = {"redis_url": redis_server.url, "admin_host": "127.0.0.1", "admin_port": "0", "node": "test"}
+        panorama = directory / "noise.png"
+        Image.effect_noise((256, 128), 90).convert("RGB").save(panorama)
+        sampler = {"time_scale": "50", "camera": "watched", "panorama": str(panorama)}
+        running = {
+            "camera-sampler": Process(directory / "sampler", "-m", "camera_sampler", **common, **sampler),
+            "lock-broker": Process(directory / "broker", "-m", "lock_broker", **common, broker_port="0"),
+        }
+        for process in running.values():
+            stack.enter_context(process)
+        targets = {name: process.ready().url.removeprefix("http://") for name, process in running.items()}
+        for name, service in services().items():
+            if name not in ALIVE:
+                targets[name] = f"127.0.0.1:{stack.enter_context(admin_server(service))}"
+        server = Prometheus(program, directory, targets)
+        stack.callback(server.stop)
+        until(lambda: httpx.get(f"http://{server.address}/-/ready").is_success, server.log.read_text)
+        until(lambda: len(server.ask("process:ptz_ready")) == len(targets), server.log.read_text)
+        until(lambda: server.ask("rate(ptz_camera_sampler_views_total[1m]) > 0"), server.log.read_text)
+        yield server
+
+
+@pytest.fixture(scope="module")
+def watching(prometheus: Prometheus) -> Prometheus:
+    """The same once every rule has been evaluated on what it records from."""
+    until(lambda: prometheus.ask("instance:ptz_redis_memory:ratio"), prometheus.log.read_text)
+    return prometheus
+
+
+def test_every_service_answers_and_those_alive_are_ready(watching: Prometheus) -> None:
+    assert {item["metric"]["service"] for item in watching.ask("up == 1")} == services().keys()
+    ready = {item["metric"]["process"] for item in watching.ask("process:ptz_ready == 1")}
+    assert ready == {name.replace("-", "_") for name in ALIVE}
+
+
+def test_rules_are_evaluated_without_a_fault(watching: Prometheus) -> None:
+    rules = [rule for group in watching.get("rules")["groups"] for rule in group["rules"]]
+    assert len(rules) > 40
+    assert [(rule["name"], rule.get("lastError")) for rule in rules if rule["health"] == "err"] == []
+
+
+def test_every_expression_is_answered(watching: Prometheus) -> None:
+    for place, expression in expressions():
+        try:
+            watching.ask(expression)
+        except AssertionError as error:
+            raise AssertionError(place) from error
+
+
+def test_what_lives_has_curves(watching: Prometheus) -> None:
+    """Every expression that only asks of the living gives numbers, apart from those of what seldom happens."""
+    prefixes = tuple(f"ptz_{name.replace('-', '_')}_" for name in ALIVE)
+    silent = {
+        place
+        for place, expression in expressions()
+        if place.startswith("ptzjepa")
+        and all(name.startswith(prefixes) for name in names_in(expression, known()))
+        and not watching.ask(expression)
+    }
+    # Nobody holds a lease, no disk is watched, and nothing was refused.
+    assert {place.split(": ")[1].split(",")[0] for place in silent} <= {
+        *("Who holds what", "Changes of hands", "Free disk", "Refused at the gate"),
+    }
