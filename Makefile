@@ -11,6 +11,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Packages by others that the tests drive our emulators with. Several call their module `onvif`, so each has a folder.
 THIRD_PARTY := $(patsubst tests/third_party/%.txt,$(VENV)/third_party/%/.installed,$(wildcard tests/third_party/*.txt))
+# Every user that deploy/redis/users.acl.template asks a password for.
+REDIS_PASSWORDS := $(shell sed -n 's,.* {\([a-z_]*\)} .*,secrets/redis_\1_password,p' deploy/redis/users.acl.template)
 CACHES := .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 .DEFAULT_GOAL := help
@@ -88,7 +90,7 @@ docs: $(VENV)/.dev ## write the tables in docs/ that are generated from code
 	@$(BIN)/python docs/configuration_table.py
 
 .PHONY: secrets
-secrets: secrets/broker_tokens secrets/grafana_admin_password ## make the random secrets that docker-compose.yml reads
+secrets: secrets/broker_tokens secrets/redis_users secrets/grafana_admin_password ## make the random secrets that docker-compose.yml reads
 
 .PHONY: clean
 clean: ## remove .venv, caches and build output; runs/ and secrets/ stay
@@ -128,6 +130,13 @@ secrets/broker_tokens: | secrets/broker_token secrets/broker_admin_token
 	@$(PYTHON) -c 'import hashlib, sys; \
 	  digest = lambda path: hashlib.sha256(open(path).read().strip().encode()).hexdigest(); \
 	  print("services worker", digest(sys.argv[1])); print("admin admin", digest(sys.argv[2]))' $| > $@
+	@chmod 444 $@
+	@echo 'Made $@'
+
+# Redis' users with digests of their passwords; made again when a password or the template changes.
+secrets/redis_users: deploy/redis/users.acl.template $(REDIS_PASSWORDS) $(wildcard secrets/redis_more_users)
+	@rm -f $@
+	@$(PYTHON) deploy/redis/make_users.py $(@D) > $@.tmp && mv $@.tmp $@
 	@chmod 444 $@
 	@echo 'Made $@'
 

@@ -7,6 +7,7 @@ the block itself is bounded).
 
 from __future__ import annotations
 
+import ssl
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -38,6 +39,20 @@ def redact_url(url: str) -> str:
     return f"{scheme}{separator}{rest.rpartition('@')[2].partition('?')[0]}" if separator else "(no URL)"
 
 
+def _trust(settings: ServiceSettings) -> dict[str, Any]:
+    """Return whose certificate to believe. ``UserError`` where the file holds none, or nothing asks for one."""
+    ca = settings.redis_ca_file
+    if ca is None:
+        return {}
+    if not settings.redis_url.startswith("rediss://"):
+        raise UserError("PTZ_REDIS_CA_FILE is set, but PTZ_REDIS_URL is no rediss:// URL; nothing would be encrypted")
+    try:
+        ssl.create_default_context(cafile=ca)
+    except (OSError, ssl.SSLError) as error:
+        raise UserError(f"PTZ_REDIS_CA_FILE: cannot take {ca}: {error.strerror or 'no certificates'}") from error
+    return {"ssl_ca_certs": str(ca)}
+
+
 @dataclass(frozen=True)
 class RedisClients:
     """The two connections a service has: ``commands`` for everything, ``blocking`` for reads that wait."""
@@ -50,13 +65,17 @@ class RedisClients:
         """Make both clients; nothing is sent yet. ``UserError`` where the URL is not one."""
         # A unix socket has no keep-alive, and its connection class refuses the option.
         options: dict[str, Any] = {} if settings.redis_url.startswith("unix://") else {"socket_keepalive": True}
+        options |= _trust(settings)
         password = settings.redis_password.get_secret_value() if settings.redis_password else None
 
         def client(socket_timeout: float | None) -> Redis:
             try:
                 pool = BlockingConnectionPool.from_url(
                     settings.redis_url,
+                    username=settings.redis_user,
                     password=password,
+                    # The library would say its own name and version, by a command that no service is allowed.
+                    driver_info=None,
                     socket_timeout=socket_timeout,
                     socket_connect_timeout=5.0,
                     health_check_interval=15,

@@ -78,7 +78,9 @@ class ServiceSettings(BaseSettings):
     seed: int = Field(default=0, ge=0, description="seed of every random choice")
 
     redis_url: str = Field(default="redis://127.0.0.1:6379/0", description="redis://, rediss:// or unix:// URL")
-    redis_password: SecretStr | None = Field(default=None, description="password of that Redis")
+    redis_user: str | None = Field(default=None, description="user of that Redis; without one its default user")
+    redis_password: SecretStr | None = Field(default=None, description="that user's password")
+    redis_ca_file: Path | None = Field(default=None, description="certificates to believe a rediss:// server by")
     broker_url: str = Field(default="http://127.0.0.1:8700", description="address of the lock broker")
     broker_token: SecretStr | None = Field(default=None, description="bearer token of the lock broker")
     broker_ca_file: Path | None = Field(default=None, description="certificates to believe an https:// broker by")

@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import hypothesis
@@ -30,17 +30,25 @@ class RedisServer:
     """A real server that tests may kill, freeze and start again."""
 
     def __init__(
-        self, directory: Path, *, binary: str | None = None, environment: Mapping[str, str] | None = None
+        self,
+        directory: Path,
+        *,
+        binary: str | None = None,
+        arguments: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
     ) -> None:
-        self.directory, self.url = directory, redis_url(directory)
+        self.directory, self.url, self.arguments = directory, redis_url(directory), arguments
         self.binary, self.environment = binary, {**os.environ, **(environment or {})}
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         command = redis_child(self.directory).command
-        command = [self.binary or command[0], *command[1:]]
+        command = [self.binary or command[0], *command[1:], *self.arguments]
         self.process = subprocess.Popen(command, env=self.environment, stdout=subprocess.DEVNULL)
-        asyncio.run(wait_until_up(self.directory))
+        asyncio.run(self.wait_until_up())
+
+    async def wait_until_up(self) -> None:
+        await wait_until_up(self.directory)
 
     def kill(self, signum: int = signal.SIGKILL) -> None:
         assert self.process is not None

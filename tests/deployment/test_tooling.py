@@ -22,6 +22,7 @@ def checkout(tmp_path: Path) -> Path:
     """A place where nothing is installed yet."""
     for name in ("Makefile", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path)
+    shutil.copytree(ROOT / "deploy", tmp_path / "deploy")
     return tmp_path
 
 
