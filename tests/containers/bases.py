@@ -23,7 +23,7 @@ _INSTALL = (
     "RUN apt-get update -qq && apt-get install -qq -y --no-install-recommends {packages}"
     " && apt-get clean && rm -rf /var/lib/apt/lists/*"
 )
-_STAND_INS = {
+STAND_INS = {
     PYTHON: (
         "python3 python3-pip python3-venv",
         "RUN rm /usr/lib/python3.11/EXTERNALLY-MANAGED && ln -s python3 /usr/bin/python",
@@ -94,7 +94,7 @@ def _rootfs(home: Path) -> Iterator[Path]:
 
 
 def _containerfile(name: str) -> str:
-    packages, *rest = _STAND_INS[name]
+    packages, *rest = STAND_INS[name]
     return "\n".join([f"FROM {MINBASE}", _INSTALL.format(packages=packages), *rest]) + "\n"
 
 
