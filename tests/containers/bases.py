@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import json
 import shutil
 import subprocess
 import tempfile
@@ -18,14 +18,12 @@ MINBASE = f"localhost/debian-minbase:{SUITE}"
 PYTHON = "docker.io/library/python:3.11-slim-bookworm"
 REDIS = "docker.io/library/redis:7-bookworm"
 PROMETHEUS = "docker.io/prom/prometheus:v3.5.0"
-RECIPE = "recipe"
-"""Label with the digest of what an image was made by: one made otherwise is made again."""
 
 _INSTALL = (
     "RUN apt-get update -qq && apt-get install -qq -y --no-install-recommends {packages}"
     " && apt-get clean && rm -rf /var/lib/apt/lists/*"
 )
-_STAND_INS = {
+STAND_INS = {
     PYTHON: (
         "python3 python3-pip python3-venv",
         "RUN rm /usr/lib/python3.11/EXTERNALLY-MANAGED && ln -s python3 /usr/bin/python",
@@ -55,11 +53,15 @@ def make(podman: Podman, names: tuple[str, ...] = (PYTHON, REDIS, PROMETHEUS)) -
     """Make the base images that are not at hand yet."""
     if not podman.has_image(MINBASE):
         _bootstrap(podman)
+    # What each was made by: one made otherwise is made again.
+    file = podman.home / "recipes.json"
+    made: dict[str, str] = json.loads(file.read_text()) if file.is_file() else {}
     for name in names:
-        text = _containerfile(name)
-        recipe = hashlib.sha256(text.encode()).hexdigest()
-        if podman.label(name, RECIPE) != recipe:
-            _build(podman, name, f'{text}LABEL {RECIPE}="{recipe}"\n')
+        recipe = _containerfile(name)
+        if made.get(name) != recipe or not podman.has_image(name):
+            _build(podman, name, recipe)
+            file.write_text(json.dumps({**made, name: recipe}))
+            made[name] = recipe
 
 
 def _bootstrap(podman: Podman) -> None:
@@ -92,7 +94,7 @@ def _rootfs(home: Path) -> Iterator[Path]:
 
 
 def _containerfile(name: str) -> str:
-    packages, *rest = _STAND_INS[name]
+    packages, *rest = STAND_INS[name]
     return "\n".join([f"FROM {MINBASE}", _INSTALL.format(packages=packages), *rest]) + "\n"
 
 

@@ -87,12 +87,6 @@ class Podman:
         """Whether an image of this name is at hand."""
         return self.attempt(["image", "exists", name], seconds=30).returncode == 0
 
-    def label(self, image: str, name: str) -> str | None:
-        """Return a label of an image, None where there is no such image or label."""
-        done = self.attempt(["image", "inspect", image], seconds=30)
-        found = json.loads(done.stdout)[0]["Labels"] if done.returncode == 0 else None
-        return None if found is None else found.get(name)
-
     def build(
         self,
         name: str,

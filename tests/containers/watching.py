@@ -29,6 +29,8 @@ async def _watch(
     secrets = project.directory / "secrets"
     settings = ServiceSettings.from_environment(
         redis_url=f"redis://{project.address('redis')}:6379/0",
+        redis_user="operator",
+        redis_password=(secrets / "redis_operator_password").read_text().strip(),
         broker_url=f"http://{project.address('lock-broker')}:8700",
         broker_token=(secrets / "broker_token").read_text().strip(),
     )
