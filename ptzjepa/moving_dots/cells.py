@@ -24,11 +24,11 @@ _KINDS: tuple[Kind, ...] = (
     ("changing", "structured"),
 )
 _KINDS_OF_THREE_DOTS = _KINDS[:3]
-_JUDGED: dict[Background, tuple[str, ...]] = {
-    "fixed": ("random", "vicreg+idm", "vicreg", "sigreg", "simclr"),
-    "changing": ("random", "vicreg", "vicreg+idm"),
-}
-"""Methods that expectations are about, and the floor beside them."""
+_EXPECTED: tuple[dict[Background, tuple[str, ...]], ...] = (
+    {"fixed": ("random", "vicreg+idm"), "changing": ("random", "vicreg")},
+    {"fixed": ("vicreg", "sigreg", "simclr", "vicreg-trajectory"), "changing": ("vicreg+idm",)},
+)
+"""Methods that expectations are about: who is to see the dot, beside the floor, and then who is not, and the controls."""
 
 
 @dataclass(frozen=True)
@@ -81,30 +81,32 @@ def cells(methods: tuple[str, ...], levels: tuple[float, ...], seeds: int) -> It
 def _groups(methods: tuple[str, ...], levels: tuple[float, ...]) -> Iterator[list[Cell]]:
     others = [level for level in levels if level != MAIN_LEVEL]
     if MAIN_LEVEL in levels:
-        yield from (_group(kind, MAIN_LEVEL, 1, _judged(methods, kind)) for kind in _KINDS)
-        yield from (_group(kind, MAIN_LEVEL, 3, _judged(methods, kind)) for kind in _KINDS_OF_THREE_DOTS)
-        yield from (_group(kind, MAIN_LEVEL, 1, _rest(methods, kind)) for kind in _KINDS)
-    yield _group(("none", "uniform"), 0.0, 1, methods)
+        for expected in _EXPECTED:
+            yield from (_group(kind, MAIN_LEVEL, 1, expected[kind[0]], methods) for kind in _KINDS)
+        for expected in _EXPECTED:
+            yield from (_group(kind, MAIN_LEVEL, 3, expected[kind[0]], methods) for kind in _KINDS_OF_THREE_DOTS)
+        yield from (_group(kind, MAIN_LEVEL, 1, _rest(methods, kind), methods) for kind in _KINDS)
+    yield _group(("none", "uniform"), 0.0, 1, methods, methods)
     for level in others:
-        yield from (_group(kind, level, 1, _judged(methods, kind)) for kind in _KINDS)
+        for expected in _EXPECTED:
+            yield from (_group(kind, level, 1, expected[kind[0]], methods) for kind in _KINDS)
     if MAIN_LEVEL in levels:
         for kind in _KINDS_OF_THREE_DOTS:
-            rest = [method for method in _rest(methods, kind) if method in THREE_DOTS]
-            yield _group(kind, MAIN_LEVEL, 3, rest)
+            yield _group(kind, MAIN_LEVEL, 3, [name for name in _rest(methods, kind) if name in THREE_DOTS], methods)
     for level in others:
-        yield from (_group(kind, level, 1, _rest(methods, kind)) for kind in _KINDS)
+        yield from (_group(kind, level, 1, _rest(methods, kind), methods) for kind in _KINDS)
 
 
-def _group(kind: Kind, level: float, dots: Literal[1, 3], methods: Iterable[str]) -> list[Cell]:
-    return [Cell(method, *kind, level, dots, 0) for method in methods]
-
-
-def _judged(methods: tuple[str, ...], kind: Kind) -> list[str]:
-    return [method for method in _JUDGED[kind[0]] if method in methods]
+def _group(
+    kind: Kind, level: float, dots: Literal[1, 3], wanted: Iterable[str], methods: tuple[str, ...]
+) -> list[Cell]:
+    return [Cell(name, *kind, level, dots, 0) for name in wanted if name in methods]
 
 
 def _rest(methods: tuple[str, ...], kind: Kind) -> list[str]:
-    return [method for method in methods if method not in _JUDGED[kind[0]]]
+    """Return the methods that nothing is expected of."""
+    judged = {name for expected in _EXPECTED for name in expected[kind[0]]}
+    return [name for name in methods if name not in judged]
 
 
 def known_methods() -> tuple[str, ...]:

@@ -42,8 +42,10 @@ def test_the_cells_that_expectations_are_about_come_first() -> None:
     wanted = list(cells(methods, (0.5, 1.0), 2))
     one_dot, three_dots = 4 * (4 + 4) + 4, 3 * 4
     assert len({cell.name for cell in wanted}) == len(wanted) == 2 * (one_dot + three_dots)
-    first = [(cell.background, cell.texture, cell.method, cell.seed) for cell in wanted[:6]]
-    assert first == [("fixed", "uniform", name, seed) for seed in (0, 1) for name in ("random", "vicreg+idm", "vicreg")]
+    first = [(cell.background, cell.texture, cell.method, cell.seed) for cell in wanted[:5]]
+    assert first[:4] == [("fixed", "uniform", name, seed) for seed in (0, 1) for name in ("random", "vicreg+idm")]
+    assert first[4] == ("fixed", "structured", "random", 0)
+    assert [cell.method for cell in wanted[16:20]] == ["vicreg"] * 4, "before fixed noise, of either kind"
     assert [(cell.level, cell.dots) for cell in wanted[:42]] == [(1.0, 1)] * 24 + [(1.0, 3)] * 18
     assert not any(cell.method == "idm" for cell in wanted[:42])
     assert {cell.level for cell in wanted[-8:]} == {0.5}
