@@ -28,7 +28,7 @@ _EXPECTED: tuple[dict[Background, tuple[str, ...]], ...] = (
     {"fixed": ("random", "vicreg+idm"), "changing": ("random", "vicreg")},
     {"fixed": ("vicreg", "sigreg", "simclr", "vicreg-trajectory"), "changing": ("vicreg+idm",)},
 )
-"""Methods that expectations are about: who is to see the dot, beside the floor, and then who is not, and the controls."""
+"""Methods that expectations are about: who is to see the dot, beside the floor; then who is not, and controls."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """The study's configuration format: YAML files and ``key=value`` overrides, by its option names.
 
 Its files can be read as they are. What is ours besides: ``model_type`` SIGReg, EMA, IDM, Supervised and Random, the
-sections ``sigreg`` and ``ema``, ``simclr.negatives``, ``frame_pairs``, and ``learning_rate`` in every section.
+sections ``sigreg`` and ``ema``, ``simclr.negatives``, ``vicreg.statistics``, ``sigreg.statistics``, ``frame_pairs``,
+``overlay``, and ``learning_rate`` in every section.
 ``base_lr`` asks for the study's optimiser (LARS, ten epochs of warm-up, cosine), ``learning_rate`` for AdamW.
 """
 

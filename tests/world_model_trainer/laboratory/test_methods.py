@@ -10,7 +10,13 @@ from world_model_trainer.laboratory.moving_dots.data import DotsConfig, MovingDo
 from world_model_trainer.laboratory.moving_dots.lars import Lars
 from world_model_trainer.laboratory.moving_dots.methods import METHODS, Laboratory, build, parameters
 from world_model_trainer.laboratory.moving_dots.networks import DotsModel, NetworkConfig, as_trajectories, frames_of
-from world_model_trainer.laboratory.moving_dots.training import DivergedError, LearningConfig, overlaid, rate_share, train
+from world_model_trainer.laboratory.moving_dots.training import (
+    DivergedError,
+    LearningConfig,
+    overlaid,
+    rate_share,
+    train,
+)
 from world_model_trainer.objectives.base import Rollout, roll_out
 
 SMALL = NetworkConfig(embedding_size=16)

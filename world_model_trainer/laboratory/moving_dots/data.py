@@ -105,7 +105,7 @@ class MovingDots:
         self._generator = self._seeded(seed)
 
     def draw(self, batch: int, pairs: int | None = None) -> Dots:
-        """Draw ``batch`` trajectories; of their pictures all, or the first and some ``pairs`` of neighbours, even none."""
+        """Draw ``batch`` trajectories; of their pictures all, or the first and some ``pairs`` of neighbours or none."""
         frames = self._frames(pairs)
         start, actions = self._walks(batch, self.config.dots)
         places = self.follow(start, actions)
