@@ -14,7 +14,7 @@ from world_model_trainer.laboratory.moving_dots.methods import build
 from world_model_trainer.laboratory.moving_dots.networks import NetworkConfig
 from world_model_trainer.laboratory.moving_dots.training import LearningConfig, train
 
-BATCH, TARGET = 128, 20_000.0
+BATCH, TARGET = 256, 20_000.0
 """Trajectories of 17 frames."""
 _TEXTURES, _STEPS = 1000, 10
 
@@ -28,6 +28,8 @@ def measure() -> list[Row]:
         "fixed uniform": DotsConfig(static_noise=1.0),
         "changing structured": DotsConfig(noise=1.0, structured_noise=True),
         "fixed structured": DotsConfig(static_noise=1.0, structured_noise=True),
+        "none, three dots": DotsConfig(dots=3),
+        "fixed uniform, three dots": DotsConfig(dots=3, static_noise=1.0),
     }
     pictures = textures(_TEXTURES)
     rows = []

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from ptzjepa.moving_dots.config import TrainConfig, read_config
@@ -12,16 +12,23 @@ from world_model_trainer.laboratory.moving_dots.methods import METHODS
 
 Background = Literal["none", "changing", "fixed"]
 Texture = Literal["uniform", "structured"]
+Kind = tuple[Background, Texture]
 LEVELS = (0.5, 1.0, 2.0, 3.0)
 MAIN_LEVEL = 1.0
 THREE_DOTS = ("vicreg", "simclr", "sigreg", "vicreg+idm", "sigreg+idm", "idm", "supervised", "random")
 """Methods that are tried on three dots as well."""
-_KINDS: tuple[tuple[Background, Texture], ...] = (
+_KINDS: tuple[Kind, ...] = (
     ("fixed", "uniform"),
-    ("changing", "uniform"),
     ("fixed", "structured"),
+    ("changing", "uniform"),
     ("changing", "structured"),
 )
+_KINDS_OF_THREE_DOTS = _KINDS[:3]
+_EXPECTED: tuple[dict[Background, tuple[str, ...]], ...] = (
+    {"fixed": ("random", "vicreg+idm"), "changing": ("random", "vicreg")},
+    {"fixed": ("vicreg", "sigreg", "simclr", "vicreg-trajectory"), "changing": ("vicreg+idm",)},
+)
+"""Methods that expectations are about: who is to see the dot, beside the floor; then who is not, and controls."""
 
 
 @dataclass(frozen=True)
@@ -65,21 +72,41 @@ class Cell:
 
 
 def cells(methods: tuple[str, ...], levels: tuple[float, ...], seeds: int) -> Iterator[Cell]:
-    """Yield all cells: level 1 before the others, there a whole seed before the next."""
-    for seed in range(seeds):
-        if MAIN_LEVEL in levels:
-            for background, texture in _KINDS:
-                yield from (Cell(method, background, texture, MAIN_LEVEL, 1, seed) for method in methods)
-        yield from (Cell(method, "none", "uniform", 0.0, 1, seed) for method in methods)
-        if MAIN_LEVEL in levels:
-            for background, texture in _KINDS[:2]:
-                some = [method for method in methods if method in THREE_DOTS]
-                yield from (Cell(method, background, texture, MAIN_LEVEL, 3, seed) for method in some)
-    for seed in range(seeds):
-        for level in levels:
-            if level != MAIN_LEVEL:
-                for background, texture in _KINDS:
-                    yield from (Cell(method, background, texture, level, 1, seed) for method in methods)
+    """Yield all cells, those first that expectations are about; all seeds of a group before the next group."""
+    for group in _groups(methods, levels):
+        for seed in range(seeds):
+            yield from (replace(cell, seed=seed) for cell in group)
+
+
+def _groups(methods: tuple[str, ...], levels: tuple[float, ...]) -> Iterator[list[Cell]]:
+    others = [level for level in levels if level != MAIN_LEVEL]
+    if MAIN_LEVEL in levels:
+        for expected in _EXPECTED:
+            yield from (_group(kind, MAIN_LEVEL, 1, expected[kind[0]], methods) for kind in _KINDS)
+        for expected in _EXPECTED:
+            yield from (_group(kind, MAIN_LEVEL, 3, expected[kind[0]], methods) for kind in _KINDS_OF_THREE_DOTS)
+        yield from (_group(kind, MAIN_LEVEL, 1, _rest(methods, kind), methods) for kind in _KINDS)
+    yield _group(("none", "uniform"), 0.0, 1, methods, methods)
+    for level in others:
+        for expected in _EXPECTED:
+            yield from (_group(kind, level, 1, expected[kind[0]], methods) for kind in _KINDS)
+    if MAIN_LEVEL in levels:
+        for kind in _KINDS_OF_THREE_DOTS:
+            yield _group(kind, MAIN_LEVEL, 3, [name for name in _rest(methods, kind) if name in THREE_DOTS], methods)
+    for level in others:
+        yield from (_group(kind, level, 1, _rest(methods, kind), methods) for kind in _KINDS)
+
+
+def _group(
+    kind: Kind, level: float, dots: Literal[1, 3], wanted: Iterable[str], methods: tuple[str, ...]
+) -> list[Cell]:
+    return [Cell(name, *kind, level, dots, 0) for name in wanted if name in methods]
+
+
+def _rest(methods: tuple[str, ...], kind: Kind) -> list[str]:
+    """Return the methods that nothing is expected of."""
+    judged = {name for expected in _EXPECTED for name in expected[kind[0]]}
+    return [name for name in methods if name not in judged]
 
 
 def known_methods() -> tuple[str, ...]:

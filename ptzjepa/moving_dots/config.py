@@ -1,7 +1,8 @@
 """The study's configuration format: YAML files and ``key=value`` overrides, by its option names.
 
 Its files can be read as they are. What is ours besides: ``model_type`` SIGReg, EMA, IDM, Supervised and Random, the
-sections ``sigreg`` and ``ema``, ``simclr.negatives``, ``frame_pairs``, and ``learning_rate`` in every section.
+sections ``sigreg`` and ``ema``, ``simclr.negatives``, ``vicreg.statistics``, ``sigreg.statistics``, ``frame_pairs``,
+``overlay``, and ``learning_rate`` in every section.
 ``base_lr`` asks for the study's optimiser (LARS, ten epochs of warm-up, cosine), ``learning_rate`` for AdamW.
 """
 
@@ -82,6 +83,7 @@ class VicregSection(Joint):
     prediction_diff_coeff: float = 0.0
     repr_loss_after_projector: bool = True
     skip_first_step_vc: bool = False
+    statistics: Literal["batch", "trajectory"] = "batch"
 
     def _only(self) -> dict[str, Any]:
         unused = ("encoding_std_coeff", "encoding_cov_coeff", "prediction_diff_coeff")
@@ -106,6 +108,7 @@ class SigregSection(Joint):
     sim_coeff: float = Field(default=1.0, ge=0.0)
     sig_coeff: float = Field(default=0.1, ge=0.0)
     slices: int = Field(default=128, ge=1, le=4096)
+    statistics: Literal["batch", "trajectory"] = "batch"
 
 
 class EmaSection(Joint):
@@ -155,6 +158,7 @@ class TrainConfig(_Options):
     dataset_dot_std: float = Field(default=1.3, gt=0.1, le=4.0)
     dataset_normalize: bool = True
     frame_pairs: int | None = Field(default=None, ge=1)
+    overlay: float = Field(default=0.0, ge=0.0, le=1.0)
     output_path: str | None = None
     load_checkpoint_path: str | None = None
     eval_only: bool = False

@@ -42,6 +42,8 @@ def draw(result: Mapping[str, Any]) -> bytes:
     handles, labels = panels[0, 0].get_legend_handles_labels()
     if handles:
         figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False)
+    if result["cells_done"] < result["cells_wanted"]:
+        figure.suptitle(f"{result['cells_done']} of {result['cells_wanted']} cells; no point where nothing was run")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     return buffer.getvalue()

@@ -60,7 +60,7 @@ def _objective(config: TrainConfig) -> tuple[str, dict[str, float], dict[str, An
     if kind == "SIGReg":
         sigreg = config.sigreg
         weights = {"prediction": sigreg.sim_coeff, "sigreg": sigreg.sig_coeff, **inverse}
-        return _with("sigreg", inverse), weights, {"slices": sigreg.slices}
+        return _with(_within("sigreg", sigreg.statistics), inverse), weights, {"slices": sigreg.slices}
     if kind == "EMA":
         return _with("ema", inverse), {"prediction": 1.0, **inverse}, _momentum(config.ema, _steps(config))
     vicreg = config.vicreg
@@ -69,7 +69,11 @@ def _objective(config: TrainConfig) -> tuple[str, dict[str, float], dict[str, An
         return "idm", {"prediction": vicreg.sim_coeff, **inverse}, {}
     if kind == "IDM":
         raise UserError("model_type=IDM: needs vicreg.action_coeff above 0, and std_coeff and cov_coeff of 0")
-    return _with("vicreg", inverse), {**weights, **inverse}, {}
+    return _with(_within("vicreg", vicreg.statistics), inverse), {**weights, **inverse}, {}
+
+
+def _within(name: str, statistics: str) -> str:
+    return name if statistics == "batch" else f"{name}-trajectory"
 
 
 def _with(name: str, inverse: dict[str, float]) -> str:
@@ -134,6 +138,7 @@ def _learning(config: TrainConfig, where: str, section: Section) -> LearningConf
             steps=steps,
             batch=batch,
             pairs=config.frame_pairs,
+            overlay=config.overlay,
             optimizer="lars",
             learning_rate=section.base_lr * batch / _LARS_REFERENCE,
             weight_decay=1e-6,
@@ -142,4 +147,6 @@ def _learning(config: TrainConfig, where: str, section: Section) -> LearningConf
             clip_norm=None,
         )
     rate = LearningConfig().learning_rate if section.learning_rate is None else section.learning_rate
-    return LearningConfig(steps=steps, batch=batch, pairs=config.frame_pairs, learning_rate=rate)
+    return LearningConfig(
+        steps=steps, batch=batch, pairs=config.frame_pairs, overlay=config.overlay, learning_rate=rate
+    )

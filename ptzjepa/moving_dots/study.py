@@ -54,7 +54,7 @@ def study(options: StudyOptions, console: Console) -> int:
     wanted = list(cells(options.methods, options.levels, options.seeds))
     for cell in wanted:
         recipe(cell.config(options.values))
-    with claimed(options.out):
+    with _interruptible(), claimed(options.out):
         for name in (CELLS, CLAIMS):
             (options.out / name).mkdir(exist_ok=True)
         for stale in (options.out / CLAIMS).iterdir():
@@ -63,7 +63,7 @@ def study(options: StudyOptions, console: Console) -> int:
         code = _work(options, wanted, console)
         found = [result for cell in wanted if (result := read_cell(options.out, cell)) is not None]
         if found:
-            _report(options.out, found, len(wanted))
+            _report(options.out, found, wanted)
             console.print(f"{len(found)} of {len(wanted)} cells; wrote {options.out / 'study.md'}", soft_wrap=True)
     if code == EXIT_INTERRUPTED:
         print("stopped; the same command goes on", file=sys.stderr)
@@ -102,7 +102,7 @@ def _plan(options: StudyOptions) -> None:
 
 def _work(options: StudyOptions, wanted: list[Cell], console: Console) -> int:
     began = time.monotonic()
-    with _interruptible(), _workers(options) as workers, console.status("") as status:
+    with _workers(options) as workers, console.status("") as status:
         said = -LINE_SECONDS
         try:
             while any(worker.poll() is None for worker in workers):
@@ -133,9 +133,10 @@ def _interruptible() -> Iterator[None]:
 
 @contextmanager
 def _workers(options: StudyOptions) -> Iterator[list[subprocess.Popen[bytes]]]:
-    """Start the processes, one thread each; none outlives the block."""
+    """Start the processes, one thread each; none outlives the block. Ctrl-C is for the study, which ends them."""
     command = [sys.executable, "-m", "ptzjepa.moving_dots.worker", str(options.out)]
-    workers = [subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}) for _ in range(options.processes)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    workers = [subprocess.Popen(command, env=environment, process_group=0) for _ in range(options.processes)]
     try:
         yield workers
     finally:
@@ -161,7 +162,7 @@ def _standing(out: Path, wanted: list[Cell]) -> str:
     return f"{done} of {len(wanted)} cells | {', '.join(running) or 'starting'}"
 
 
-def _report(out: Path, found: list[dict[str, Any]], wanted: int) -> None:
+def _report(out: Path, found: list[dict[str, Any]], wanted: list[Cell]) -> None:
     result = summarise(found, wanted)
     write_json(out / "study.json", result)
     write_atomically(out / "study.md", markdown(result))

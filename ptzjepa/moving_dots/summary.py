@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from ptzjepa.moving_dots.cells import Cell
 from world_model_trainer.laboratory.moving_dots.methods import METHODS
 
 FORMAT = "ptzjepa-moving-dots-study-1"
@@ -16,19 +17,38 @@ FAILING = ("vicreg", "sigreg", "simclr")
 Group = Mapping[str, Any]
 
 
-def summarise(cells: Sequence[Mapping[str, Any]], wanted: int) -> dict[str, Any]:
-    """Return ``groups``, one for each method and background with its numbers over seeds, and ``verdicts``."""
+def summarise(cells: Sequence[Mapping[str, Any]], wanted: Sequence[Cell]) -> dict[str, Any]:
+    """Return ``groups``, one for each method and background with its numbers over seeds, ``verdicts``, ``missing``."""
     keys = dict.fromkeys(_key(cell) for cell in cells)
     groups = [_group([cell for cell in cells if _key(cell) == key]) for key in keys]
     return {
         "format": FORMAT,
         "cells_done": len(cells),
-        "cells_wanted": wanted,
+        "cells_wanted": len(wanted),
         "cpu_seconds": round(sum(cell.get("card", {}).get("cpu_seconds", 0.0) for cell in cells), 1),
         "groups": groups,
         "verdicts": verdicts(groups),
+        "missing": missing(cells, wanted),
         "cells": list(cells),
     }
+
+
+def missing(cells: Sequence[Mapping[str, Any]], wanted: Sequence[Cell]) -> list[dict[str, Any]]:
+    """Return what was asked for and is not there, by background: the seeds of each method; ``whole``: all of them."""
+    done = {tuple(cell["cell"].values()) for cell in cells}
+    places: dict[tuple[Any, ...], list[Cell]] = {}
+    for cell in wanted:
+        places.setdefault((cell.background, cell.texture, cell.level, cell.dots), []).append(cell)
+    found = []
+    for place, asked in places.items():
+        lacking = [cell for cell in asked if tuple(cell.where.values()) not in done]
+        if lacking:
+            seeds: dict[str, list[int]] = {}
+            for cell in lacking:
+                seeds.setdefault(cell.method, []).append(cell.seed)
+            where = dict(zip(("background", "texture", "level", "dots"), place, strict=True))
+            found.append({**where, "whole": len(lacking) == len(asked), "methods": seeds})
+    return found
 
 
 def _key(cell: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -84,6 +104,7 @@ def verdicts(groups: Sequence[Group]) -> list[dict[str, Any]]:
         ("fixed", "structured", 1, 1.5),
         ("changing", "uniform", 3, 1.5),
         ("fixed", "uniform", 3, 1.5),
+        ("fixed", "structured", 3, 1.5),
     ):
         rmse = pick(groups, background, texture, dots)
         where = f"{background} {texture}{', three dots' if dots == 3 else ''}"

@@ -31,6 +31,7 @@ def _lines(result: Mapping[str, Any]) -> Iterator[str]:
         if place[0] == "none" or place[2] == 1.0:
             yield from _place(groups, *place)
     yield from _levels(groups)
+    yield from _missing(result["missing"])
 
 
 def _place(
@@ -40,8 +41,7 @@ def _place(
     ours = [
         group for group in groups if tuple(group[name] for name in ("background", "texture", "level", "dots")) == here
     ]
-    title = "No noise" if background == "none" else f"{background.capitalize()} {texture} noise, level {level:g}"
-    yield f"**{title}{', three dots' if dots == 3 else ''}**"
+    yield f"**{_title(background, texture, level, dots)}**"
     yield ""
     extra = ("second dot", "resting dot") if dots == 3 else ()
     ranked = sorted(ours, key=lambda group: group["rmse"]["mean"] if group["rmse"] else float("inf"))
@@ -52,6 +52,24 @@ def _place(
         ),
         [_row(group) for group in ranked],
     )  # fmt: skip
+
+
+def _title(background: str, texture: str, level: float, dots: int) -> str:
+    title = "No noise" if background == "none" else f"{background.capitalize()} {texture} noise, level {level:g}"
+    return f"{title}{', three dots' if dots == 3 else ''}"
+
+
+def _missing(places: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Say which cells were asked for and not run."""
+    if not places:
+        return
+    yield "**Not run**"
+    yield ""
+    for place in places:
+        title = _title(place["background"], place["texture"], place["level"], place["dots"])
+        methods = ", ".join(f"`{name}` (seed {', '.join(map(str, seeds))})" for name, seeds in place["methods"].items())
+        yield f"* {title}: {'nothing was run' if place['whole'] else methods}"
+    yield ""
 
 
 def _row(group: Mapping[str, Any]) -> Sequence[str]:

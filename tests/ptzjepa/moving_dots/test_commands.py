@@ -94,6 +94,7 @@ def test_a_shipped_configuration_is_what_its_name_says(name: str) -> None:
 def test_the_studys_own_files_are_understood(tmp_path: Path) -> None:
     file = tmp_path / "best.yaml"
     file.write_text(THE_STUDYS)
+    assert recipe(read_config([file], ["overlay=0.25"])).learning.overlay == 0.25
     plan = recipe(read_config([file], ["dataset_noise=0", "dataset_static_noise=2.5"]))
     assert plan.method == "vicreg"
     assert plan.weights == {"prediction": 4.08, "variance": 1.18, "covariance": 1.0}
@@ -114,6 +115,8 @@ def test_the_studys_own_files_are_understood(tmp_path: Path) -> None:
         (["model_type=SimCLR", "eval_only=true", "probing_cfg.full_finetune=true"], "supervised"),
         (["model_type=SimCLR", "simclr.negatives=trajectory"], "simclr-trajectory"),
         (["model_type=SIGReg"], "sigreg"),
+        (["model_type=SIGReg", "sigreg.statistics=trajectory"], "sigreg-trajectory"),
+        (["model_type=VICReg", "vicreg.statistics=trajectory", "vicreg.action_coeff=1"], "vicreg-trajectory+idm"),
         (["model_type=EMA", "ema.action_coeff=1e-1"], "ema+idm"),
         (["model_type=RSSM", "rssm.learning_rate=3e-4"], "rssm"),
     ],

@@ -21,7 +21,7 @@ from ptzjepa.moving_dots.run import run
 from ptzjepa.moving_dots.summary import summarise
 from ptzjepa.moving_dots.tables import markdown
 from ptzjepa.moving_dots.worker import read_cell
-from shared.errors import UserError
+from shared.errors import EXIT_INTERRUPTED, UserError
 from tests.support import REPOSITORY
 
 LONG = 600.0
@@ -37,12 +37,18 @@ def values(*options: str) -> list[str]:
     return [word for option in options for word in ("--values", option)]
 
 
-def test_the_first_cells_tell_most() -> None:
-    wanted = list(cells(("vicreg", "vicreg+idm"), (0.5, 1.0), 2))
-    assert len({cell.name for cell in wanted}) == len(wanted) == 2 * 2 * 4 + 2 * 2 + 2 * 2 * 2 + 2 * 2 * 4
-    assert [cell.level for cell in wanted[:8]] == [1.0] * 8
-    assert (wanted[0].background, wanted[0].texture, wanted[0].seed) == ("fixed", "uniform", 0)
-    assert {cell.level for cell in wanted[-16:]} == {0.5}
+def test_the_cells_that_expectations_are_about_come_first() -> None:
+    methods = ("random", "vicreg", "idm", "vicreg+idm")
+    wanted = list(cells(methods, (0.5, 1.0), 2))
+    one_dot, three_dots = 4 * (4 + 4) + 4, 3 * 4
+    assert len({cell.name for cell in wanted}) == len(wanted) == 2 * (one_dot + three_dots)
+    first = [(cell.background, cell.texture, cell.method, cell.seed) for cell in wanted[:5]]
+    assert first[:4] == [("fixed", "uniform", name, seed) for seed in (0, 1) for name in ("random", "vicreg+idm")]
+    assert first[4] == ("fixed", "structured", "random", 0)
+    assert [cell.method for cell in wanted[16:20]] == ["vicreg"] * 4, "before fixed noise, of either kind"
+    assert [(cell.level, cell.dots) for cell in wanted[:42]] == [(1.0, 1)] * 24 + [(1.0, 3)] * 18
+    assert not any(cell.method == "idm" for cell in wanted[:42])
+    assert {cell.level for cell in wanted[-8:]} == {0.5}
     for cell in wanted:
         config = cell.config()
         noises = (config.dataset_noise, config.dataset_static_noise)
@@ -85,6 +91,37 @@ def test_a_killed_study_goes_on_and_leaves_nobody_behind(tmp_path: Path) -> None
     )
     assert other.returncode == 2
     assert "other --values" in other.stderr
+
+
+@pytest.mark.timeout(1900)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_study_tells_what_it_has_and_what_is_missing(tmp_path: Path, number: signal.Signals) -> None:
+    """SIGINT goes to the whole group, as from a terminal."""
+    out = tmp_path / "study"
+    endless = ("dataset_size=1000000", "vicreg.epochs=100", "vicreg.embedding_size=16", "val_dataset_size=50")
+    arguments = ("--minutes", "60", "--method", "random", "--method", "vicreg", *values(*endless))
+    study = subprocess.Popen(
+        command(out, *arguments), cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, process_group=0
+    )
+    try:
+        wait(lambda: any("%" in claim.read_text() for claim in (out / ".claims").glob("*-vicreg-*")), study)
+        workers = children(study.pid)
+        if number == signal.SIGINT:
+            os.killpg(study.pid, number)
+        else:
+            study.send_signal(number)
+        _, error = study.communicate(timeout=LONG)
+    finally:
+        study.kill()
+        study.wait()
+    assert study.returncode == EXIT_INTERRUPTED
+    assert error.decode().splitlines() == ["stopped; the same command goes on", "stopped"]
+    assert not any(alive(worker) for worker in workers)
+    assert [path.name for path in (out / "cells").iterdir()] == ["fixed-uniform-1-random-seed0.json"]
+    report = (out / "study.md").read_text()
+    assert "1 of 16 cells" in report
+    assert "* Fixed uniform noise, level 1: `vicreg` (seed 0)" in report
+    assert "* Changing uniform noise, level 1, three dots: nothing was run" in report
 
 
 def children(pid: int) -> list[int]:
@@ -132,7 +169,7 @@ def test_a_summary_has_means_over_seeds_and_verdicts() -> None:
         cell_result("random", "fixed", 7.3, 0),
         cell_result("vicreg", "none", 0.5, 0, level=0.0),
     ]
-    result = summarise(found, 20)
+    result = summarise(found, list(cells(("random", "vicreg", "vicreg+idm"), (1.0, 2.0), 2)))
     group = next(each for each in result["groups"] if each["method"] == "vicreg" and each["background"] == "fixed")
     assert group["rmse"] == {"mean": 10.0, "deviation": pytest.approx(2.0**0.5)}
     assert group["seeds"] == 2
@@ -144,6 +181,11 @@ def test_a_summary_has_means_over_seeds_and_verdicts() -> None:
     text = markdown(result)
     assert "| `vicreg` | 10.00 ± 1.41 |" in text
     assert "by level, fixed uniform noise" in text
+    lacking = {(each["background"], each["texture"], each["level"], each["dots"]): each for each in result["missing"]}
+    assert lacking["fixed", "uniform", 1.0, 1]["methods"] == {"random": [1]}, "what failed was run"
+    assert lacking["fixed", "structured", 1.0, 1]["whole"]
+    assert "* Fixed uniform noise, level 1: `random` (seed 1)\n" in text
+    assert "* No noise: `random` (seed 0, 1), `vicreg` (seed 1), `vicreg+idm` (seed 0, 1)\n" in text
     assert draw(result).startswith(b"\x89PNG")
 
 

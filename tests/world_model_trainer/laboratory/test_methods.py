@@ -10,8 +10,14 @@ from world_model_trainer.laboratory.moving_dots.data import DotsConfig, MovingDo
 from world_model_trainer.laboratory.moving_dots.lars import Lars
 from world_model_trainer.laboratory.moving_dots.methods import METHODS, Laboratory, build, parameters
 from world_model_trainer.laboratory.moving_dots.networks import DotsModel, NetworkConfig, as_trajectories, frames_of
-from world_model_trainer.laboratory.moving_dots.training import DivergedError, LearningConfig, rate_share, train
-from world_model_trainer.objectives.base import roll_out
+from world_model_trainer.laboratory.moving_dots.training import (
+    DivergedError,
+    LearningConfig,
+    overlaid,
+    rate_share,
+    train,
+)
+from world_model_trainer.objectives.base import Rollout, roll_out
 
 SMALL = NetworkConfig(embedding_size=16)
 TERMS = {
@@ -19,6 +25,9 @@ TERMS = {
     "vicreg+idm": {"prediction", "variance", "covariance", "inverse_dynamics"},
     "sigreg": {"prediction", "sigreg"},
     "sigreg+idm": {"prediction", "sigreg", "inverse_dynamics"},
+    "vicreg-trajectory": {"prediction", "variance", "covariance"},
+    "vicreg-trajectory+idm": {"prediction", "variance", "covariance", "inverse_dynamics"},
+    "sigreg-trajectory": {"prediction", "sigreg"},
     "ema": {"prediction"},
     "ema+idm": {"prediction", "inverse_dynamics"},
     "simclr": {"prediction", "contrast"},
@@ -52,6 +61,32 @@ def test_a_method_has_its_terms_and_teaches_encoder_and_predictor(name: str) -> 
     idle = [key for key, weight in model.named_parameters() if weight.grad is None or not bool(weight.grad.any())]
     assert idle == []
     assert {id(weight) for weight in model.parameters()} <= {id(weight) for weight in parameters(model, objective)}
+
+
+@pytest.mark.parametrize(("name", "lowest", "highest"), [("vicreg", 0.0, 0.1), ("vicreg-trajectory", 0.9, 1.0)])
+def test_a_code_of_the_background_earns_nothing_within_a_trajectory(name: str, lowest: float, highest: float) -> None:
+    """Across trajectories it has all the variance that is asked for, and prediction is perfect."""
+    _, objective = build(name, SMALL, weights={"variance": 1.0})
+    drawn = MovingDots(DotsConfig(static_noise=1.0), 0).draw(400, 2)
+    batch = as_trajectories(drawn, apart=METHODS[name].within)
+    code = 1.1 * torch.randn(400, 1, 16).expand(-1, 5, -1)
+    rollout = Rollout(code, code[:, 1:], code[:, 1:, 0], batch.actions, batch.poses, batch.cameras)
+    terms = objective(rollout)
+    assert float(terms["prediction"]) == 0.0
+    assert lowest <= float(terms["variance"]) <= highest
+
+
+def test_pictures_are_overlaid_with_others_each_by_its_own_weight() -> None:
+    states = torch.eye(60).view(12, 5, 1, 60, 1)
+    made = overlaid(states, 0.5).view(60, 60)
+    others = made - torch.eye(60)
+    assert bool((others >= 0.0).all())
+    weights = others.sum(dim=1)
+    assert 0.0 < float(weights.min()) < 0.1
+    assert 0.4 < float(weights.max()) <= 0.5
+    assert float(weights.mean()) == pytest.approx(0.25, abs=0.06)
+    assert bool(((others > 0.0).sum(dim=1) == 1).all()), "one other each"
+    assert bool(((others > 0.0).sum(dim=0) == 1).all()), "each laid over one"
 
 
 def test_every_method_is_tested_and_random_does_not_learn() -> None:

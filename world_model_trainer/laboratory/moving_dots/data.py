@@ -18,6 +18,7 @@ from typing import Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
+from torch.nn import functional as F
 
 from world_model_trainer.laboratory.moving_dots.backgrounds import Backgrounds
 
@@ -27,6 +28,8 @@ MAX_STEP, CONCENTRATION = 4.0, 0.2
 ACTION_SCALE = 0.4102 * MAX_STEP
 """Pixels that an action is divided by before anybody sees it: about its deviation along one axis."""
 _ANGLES = 4096
+_MOVING = 2
+"""Dots that move, at most."""
 _STATISTICS_SEED, _STATISTICS_TRAJECTORIES = 20_221, 2048
 
 
@@ -98,21 +101,24 @@ class MovingDots:
         self._pixels = torch.arange(SIDE, device=self.device, dtype=torch.float32)
         self._mean, self._deviation = 0.0, 1.0
         if config.normalize:
-            self._generator = self._seeded(_STATISTICS_SEED)
-            walks = self.follow(*self._walks(_STATISTICS_TRAJECTORIES, moving=True))
-            states = self._layer(walks, list(range(config.steps)))
-            self._mean, self._deviation = float(states.mean()), float(states.std())
+            self._mean, self._deviation = self._statistics()
         self._generator = self._seeded(seed)
 
     def draw(self, batch: int, pairs: int | None = None) -> Dots:
-        """Draw ``batch`` trajectories; of their pictures all, or the first and some ``pairs`` of neighbours."""
+        """Draw ``batch`` trajectories; of their pictures all, or the first and some ``pairs`` of neighbours or none."""
         frames = self._frames(pairs)
-        walks = [self._walks(batch, moving=dot < 2) for dot in range(self.config.dots)]
-        places = [self.follow(*walk) for walk in walks]
-        layers = [self._layer(place[:, frames], frames.tolist()) for place in places]
-        states = torch.stack(layers, dim=2) if self.config.channels == len(layers) else sum_of(layers).unsqueeze(2)
-        actions = torch.stack([walk[1] for walk in walks], dim=2) / ACTION_SCALE
-        return Dots(states, actions, torch.stack(places, dim=2), frames)
+        start, actions = self._walks(batch, self.config.dots)
+        places = self.follow(start, actions)
+        shown = places if len(frames) == self.config.steps else places[:, frames]
+        states = self._pictures(shown, frames.tolist(), self.config.channels)
+        return Dots(states, actions / ACTION_SCALE, places, frames)
+
+    def _statistics(self) -> tuple[float, float]:
+        """Return mean and deviation of pictures of one dot with its noise."""
+        self._generator = self._seeded(_STATISTICS_SEED)
+        places = self.follow(*self._walks(_STATISTICS_TRAJECTORIES, 1))
+        states = self._pictures(places, list(range(self.config.steps)), 1)
+        return float(states.mean()), float(states.std())
 
     def _seeded(self, seed: int) -> torch.Generator:
         return torch.Generator(self.device).manual_seed(seed)
@@ -131,68 +137,71 @@ class MovingDots:
         first = 2 * chosen + 1 + shift
         return torch.cat([first.new_zeros(1), torch.stack([first, first + 1], dim=1).flatten()])
 
-    def _walks(self, batch: int, *, moving: bool) -> tuple[Tensor, Tensor]:
-        """Return where dots begin ``[B, 2]``, and their actions ``[B, T−1, 2]``, in pixels."""
+    def _walks(self, batch: int, dots: int) -> tuple[Tensor, Tensor]:
+        """Return where dots begin ``[B, N, 2]``, and their actions ``[B, T−1, N, 2]``, in pixels. The third rests."""
         low, high = self.config.margin, SIDE - 1 - self.config.margin
-        start = low + (high - low) * self._uniform(batch, 2)
-        moves = self.config.steps - 1
-        if not moving:
-            return start, torch.zeros(batch, moves, 2, device=self.device)
-        heading = 2.0 * math.pi * self._uniform(batch, 1)
-        place = self._uniform(batch, moves) * _ANGLES
+        start = low + (high - low) * self._uniform(batch, dots, 2)
+        moves, moving = self.config.steps - 1, min(dots, _MOVING)
+        heading = 2.0 * math.pi * self._uniform(batch, 1, moving)
+        place = self._uniform(batch, moves, moving) * _ANGLES
         cell = place.long().clamp_max_(_ANGLES - 1)
         angle = heading + torch.lerp(self._quantiles[cell], self._quantiles[cell + 1], place - cell)
-        length = MAX_STEP * self._uniform(batch, moves, 1)
-        return start, length * torch.stack([angle.cos(), angle.sin()], dim=-1)
+        length = MAX_STEP * self._uniform(batch, moves, moving, 1)
+        actions = length * torch.stack([angle.cos(), angle.sin()], dim=-1)
+        return start, F.pad(actions, (0, 0, 0, dots - moving))
 
     def follow(self, start: Tensor, actions: Tensor) -> Tensor:
-        """Return where ``actions [B, T−1, 2]`` lead from ``start [B, 2]``, all in pixels: ``[B, T, 2]``."""
+        """Return where ``actions [B, T−1, …, 2]`` lead from ``start [B, …, 2]``, in pixels: ``[B, T, …, 2]``."""
         low, high = self.config.margin, SIDE - 1 - self.config.margin
         places = [start]
         for action in actions.unbind(1):
             places.append((places[-1] + action).clamp_(low, high))
         return torch.stack(places, dim=1)
 
-    def _layer(self, places: Tensor, frames: list[int]) -> Tensor:
-        """Draw one dot each at ``places [B, K, 2]`` with its noise, normalised: ``[B, K, 28, 28]``."""
+    def _pictures(self, places: Tensor, frames: list[int], channels: int) -> Tensor:
+        """Draw the dots at ``places [B, K, N, 2]`` with their noise, normalised: ``[B, K, C, 28, 28]``.
+
+        A channel shows ``N / C`` dots: the sum of as many outer products, which is a product of matrices.
+        """
         config, scale = self.config, 1.0 / self._deviation
-        distance = self._pixels - places.unsqueeze(-1)
-        bell = torch.exp(distance.square_().mul_(-0.5 / config.dot_std**2))
-        across, down = bell[:, :, 0].unsqueeze(-2), (bell[:, :, 1] * (config.peak * scale)).unsqueeze(-1)
-        offset = -self._mean * scale
-        backdrop = None
+        together = places.shape[2] // channels
+        bell = torch.exp((self._pixels - places.unsqueeze(-1)).square_().mul_(-0.5 / config.dot_std**2))
+        bell = bell.view(*places.shape[:2], channels, together, 2, SIDE)
+        across, down = bell[..., 0, :], (bell[..., 1, :] * (config.peak * scale)).transpose(-1, -2)
+        # One outer product is quicker by multiplication with broadcasting.
+        pictures = down * across if together == 1 else down @ across
+        offset = -self._mean * scale * together
         if config.static_noise:
-            backdrop = self._overlay((len(places), 1), config.static_noise * config.peak * scale, offset)
-            offset = 0.0
+            shape = (len(places), 1, channels, together)
+            fixed = self._overlay(shape, config.static_noise * config.peak * scale, 0.0 if config.noise else offset)
             if config.static_noise_speed:
                 rolls = [int(frame * config.static_noise_speed) for frame in frames]
-                backdrop = torch.cat([backdrop.roll(roll, dims=-1) for roll in rolls], dim=1)
+                fixed = torch.cat([fixed.roll(roll, dims=-1) for roll in rolls], dim=1)
+            pictures.add_(fixed)
         if config.noise:
-            changing = self._overlay((len(places), len(frames)), config.noise * config.peak * scale, offset)
-            backdrop = changing if backdrop is None else changing.add_(backdrop)
-        if backdrop is None:
-            return (down * across).add_(offset)
-        if backdrop.shape[1] == len(frames):
-            return backdrop.addcmul_(down, across)
-        return torch.addcmul(backdrop, down, across)
+            shape = (len(places), len(frames), channels, together)
+            pictures.add_(self._overlay(shape, config.noise * config.peak * scale, offset))
+        return pictures if config.noise or config.static_noise else pictures.add_(offset)
 
-    def _overlay(self, frames: tuple[int, int], level: float, offset: float) -> Tensor:
-        """Return ``level`` × overlay + ``offset``, ``[*frames, 28, 28]``."""
-        count = frames[0] * frames[1]
+    def _overlay(self, shape: tuple[int, int, int, int], level: float, offset: float) -> Tensor:
+        """Return ``offset`` + ``level`` × the sum of ``shape[3]`` overlays: ``[*shape[:3], 28, 28]``."""
+        *pictures, together = shape
+        count = math.prod(pictures)
+        greys = self._greys(count).float()
+        for _ in range(together - 1):
+            greys.add_(self._greys(count))
+        if self.config.structured_noise:
+            return greys.mul_(level / 255.0).add_(offset).view(*pictures, SIDE, SIDE)
+        return greys.mul_(level / 256.0).add_(offset + together * level / 512.0).view(*pictures, SIDE, SIDE)
+
+    def _greys(self, count: int) -> Tensor:
+        """Draw ``count`` overlays, of 8 bits a pixel: ``[count, 28, 28]``."""
         if self.config.structured_noise and self._backgrounds is not None:
-            pictures = self._backgrounds.draw(count, self._generator).float()
-            return pictures.mul_(level / 255.0).add_(offset).view(*frames, SIDE, SIDE)
+            return self._backgrounds.draw(count, self._generator)
         # One random number makes eight pixels: drawing one each would take most of the time.
         words = torch.empty(count * SIDE * SIDE // 8, dtype=torch.int64, device=self.device)
         words.random_(-(2**63), None, generator=self._generator)
-        return (
-            words.view(torch.uint8).float().mul_(level / 256.0).add_(offset + level / 512.0).view(*frames, SIDE, SIDE)
-        )
-
-
-def sum_of(layers: list[Tensor]) -> Tensor:
-    """Return the sum of ``layers``."""
-    return torch.stack(layers).sum(dim=0)
+        return words.view(torch.uint8).view(count, SIDE, SIDE)
 
 
 def heading_quantiles(concentration: float = CONCENTRATION) -> Tensor:

@@ -35,6 +35,8 @@ class Method:
     inverse_dynamics: bool = False
     learns: bool = True
     joint_embedding: bool = True
+    within: bool = False
+    """Whether spread is measured within each trajectory, as the camera's is within each camera."""
     every_frame: bool = False
     """Whether it needs the pictures of all frames."""
 
@@ -42,13 +44,16 @@ class Method:
 _MAIN: dict[str, Method] = {
     "vicreg": Method(Vicreg),
     "sigreg": Method(Sigreg),
+    "vicreg-trajectory": Method(Vicreg, within=True),
+    "sigreg-trajectory": Method(Sigreg, within=True),
     "ema": Method(Ema),
     "simclr": Method(Simclr),
     "simclr-trajectory": Method(Simclr, options={"negatives": "trajectory"}),
 }
+_CURABLE = ("vicreg", "sigreg", "vicreg-trajectory", "ema")
 METHODS: dict[str, Method] = {
     **_MAIN,
-    **{f"{name}{IDM}": replace(_MAIN[name], inverse_dynamics=True) for name in ("vicreg", "sigreg", "ema")},
+    **{f"{name}{IDM}": replace(_MAIN[name], inverse_dynamics=True) for name in _CURABLE},
     "idm": Method(PredictionAlone, weights={"prediction": 0.0}, inverse_dynamics=True, joint_embedding=False),
     "rssm": Method(DotsRssm, options={"free_nats": 3.0}, joint_embedding=False, every_frame=True),
     "supervised": Method(Supervised, joint_embedding=False),

@@ -109,14 +109,16 @@ def seen_by_objectives(config: NetworkConfig) -> WorldModelConfig:
     )
 
 
-def as_trajectories(batch: Dots) -> Trajectories:
+def as_trajectories(batch: Dots, *, apart: bool = False) -> Trajectories:
     """Return a batch as objectives see it: only the first dot's actions; in the poses' place, where and when.
 
-    ``poses [B, K, 3]`` are x, y in pixels and the frame's number. The model looks at the number alone.
+    ``poses [B, K, 3]`` are x, y in pixels and the frame's number. The model looks at the number alone. ``apart``: each
+    trajectory is a camera of its own.
     """
     locations = batch.locations[:, batch.frames, 0]
     numbers = batch.frames.to(locations.dtype).view(1, -1, 1).expand(len(batch), -1, 1)
-    return Trajectories(batch.states, torch.cat([locations, numbers], dim=-1), batch.actions[:, :, 0])
+    cameras = torch.arange(len(batch), device=locations.device) if apart else None
+    return Trajectories(batch.states, torch.cat([locations, numbers], dim=-1), batch.actions[:, :, 0], cameras)
 
 
 def frames_of(poses: Tensor) -> Tensor:

@@ -44,7 +44,7 @@ def look(model: DotsModel, dots: MovingDots, count: int) -> Seen:
     """Roll out ``count`` fresh trajectories with a frozen model."""
     states, locations = [], []
     for at in range(0, count, _BATCH):
-        batch = dots.draw(min(_BATCH, count - at))
+        batch = dots.draw(min(_BATCH, count - at), pairs=0)
         first = model.encode(batch.states[:, 0]).embedding
         states.append(torch.cat([first.unsqueeze(1), model.dream(first, batch.actions[:, :, 0])], dim=1))
         locations.append(batch.locations)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -37,6 +38,9 @@ class LearningConfig(BaseModel):
     warm_up: float = Field(default=0.05, ge=0.0, lt=1.0, description="share of the steps")
     floor: float = Field(default=0.01, ge=0.0, le=1.0, description="share of the rate that the cosine ends at")
     clip_norm: float | None = Field(default=1.0, gt=0.0)
+    overlay: float = Field(
+        default=0.0, ge=0.0, le=1.0, description="weight, at most, of a picture of another trajectory laid over each"
+    )
     mixed_precision: bool = Field(default=True, description="bfloat16 for the encoder where the device is fast with it")
 
 
@@ -63,7 +67,8 @@ def train(
         rate = config.learning_rate * rate_share(step, config)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        batch = as_trajectories(dots.draw(config.batch, pairs))
+        drawn = dots.draw(config.batch, pairs)
+        batch = as_trajectories(replace(drawn, states=overlaid(drawn.states, config.overlay)), apart=method.within)
         with autocast(dots.device) if config.mixed_precision else torch.autocast(dots.device.type, enabled=False):
             rollout = objective.roll_out(model, batch)
         terms = objective(rollout)
@@ -76,6 +81,19 @@ def train(
         objective.after_step(model, rollout)
         if (step + 1) % _TELL_EVERY == 0 or step + 1 == config.steps:
             tell(step + 1, _numbers(step + 1, total, terms))
+
+
+def overlaid(states: Tensor, most: float) -> Tensor:
+    """Lay over every picture of ``states [B, K, C, 28, 28]`` another one of the batch, its weight from U(0, ``most``).
+
+    Each frame of a trajectory gets another, so that nothing in it is quite fixed any more.
+    """
+    if not most:
+        return states
+    pictures = states.flatten(0, 1)
+    weights = most * torch.rand(len(pictures), 1, 1, 1, device=states.device)
+    others = pictures[torch.randperm(len(pictures), device=states.device)]
+    return torch.addcmul(pictures, weights, others).view_as(states)
 
 
 def make_optimizer(weights: list[nn.Parameter], config: LearningConfig) -> torch.optim.Optimizer:
