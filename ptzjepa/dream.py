@@ -27,7 +27,7 @@ def _dream() -> None:
 
 @app.command()
 def show(
-    out: Annotated[Path, typer.Option(metavar="FILE", help="PNG to write; a film goes beside it.")] = Path("dreams.png"),
+    out: Annotated[Path, typer.Option(metavar="FILE", help="PNG to write; the film beside it.")] = Path("dreams.png"),
     dreams: Annotated[int, typer.Option(min=1, max=64, metavar="N", help="Dreams, a row each.")] = 6,
 ) -> None:
     """Show the newest dreams as a filmstrip: real view first, then the dream.

@@ -106,8 +106,8 @@ class Disagreement(Judge):
 
     def __init__(self, config: WorldModelConfig) -> None:
         super().__init__()
-        inner, outer = config.hidden_size, config.embedding_size
-        evidence = _EVIDENCE_PER_HIDDEN * inner
+        inner, outer = config.member_size, config.embedding_size
+        evidence = _EVIDENCE_PER_HIDDEN * config.hidden_size
         self.first = nn.Parameter(torch.randn(config.members, evidence, inner) / math.sqrt(evidence))
         self.second = nn.Parameter(torch.randn(config.members, inner, outer) / math.sqrt(inner))
         self.register_buffer("slow_first", self.first.detach().clone())

@@ -56,9 +56,9 @@ class Rollout:
 
     ``encoded [B, T+1, D]``: every view's embedding. ``predicted [B, T, D]``: open loop from the first view on.
     ``log_surprise [B, T]``: the logarithm of the surprise that was expected of each move. ``tokens [B, T+1, N, C]``:
-    every view's spatial map. Where the world model has them: ``guesses [B, T, K, D]`` of an ensemble, ``unrest [B, T]``:
-    the logarithm of the change that was expected without a move, ``pairs [B, T+1, T+1, D]``: every view from every
-    other, ``maps``: foreseen spatial maps, ``magnitudes [B, T]``: measured gradients, NaN where not measured.
+    every view's spatial map. Where the world model has them: ``guesses [B, T, K, D]`` of an ensemble, ``unrest [B,
+    T]``: the logarithm of the change that was expected without a move, ``pairs [B, T+1, T+1, D]``: every view from
+    every other, ``maps``: foreseen spatial maps, ``magnitudes [B, T]``: measured gradients, NaN where not measured.
     ``extra``: what an objective adds for itself.
     """
 

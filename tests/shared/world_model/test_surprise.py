@@ -105,9 +105,7 @@ def test_disagreement_is_the_information_of_one_more_view() -> None:
     judge = Disagreement(config("disagreement"))
     place, pose = torch.randn(7, 2, 64), torch.rand(7, 2, 3) * 30.0 + 1.0
     variance = judge.guesses(foreseen(place, 16)).var(dim=2).mean(dim=-1)
-    torch.testing.assert_close(
-        judge(foreseen(place, 16), pose).exp(), torch.log1p(variance / (0.1 + math.exp(-6.0)))
-    )
+    torch.testing.assert_close(judge(foreseen(place, 16), pose).exp(), torch.log1p(variance / (0.1 + math.exp(-6.0))))
     with torch.no_grad():
         judge.restless[-1].bias.fill_(1.5)
         for _ in range(400):
