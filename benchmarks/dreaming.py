@@ -49,7 +49,7 @@ def measure() -> list[Row]:
     """Return moves dreamed and learnt from per second, of each agent, and what the pilot needs to choose."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    world_model = WorldModel(WorldModelConfig()).eval().requires_grad_(False)
+    world_model = WorldModel(WorldModelConfig(surprise="disagreement")).eval().requires_grad_(False)
     fields = DreamSettings.model_fields
     count, length = int(fields["number_of_dreams"].default), int(fields["dream_length"].default)
     theirs = _ptzjepa_rate()

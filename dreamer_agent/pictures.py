@@ -17,7 +17,8 @@ STEPS, SAMPLES = 4, 16
 """Lessons a batch, and views in each: about a quarter of a second on one core."""
 _RATE = 2e-3
 _LABEL = 14
-_GAP = 2
+GAP = 2
+"""Pixels between the pictures of a filmstrip."""
 
 
 class Painter:
@@ -61,11 +62,11 @@ def filmstrip(dreams: Dreams, decoder: Decoder, table: ActionTable, *, scale: in
     pixels = (frames * 255.0).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
     side = decoder.config.image_size * scale
     columns = dreams.length + 1
-    strip = Image.new("RGB", (columns * (side + _GAP) - _GAP, len(dreams) * (side + _LABEL + _GAP) - _GAP), "white")
+    strip = Image.new("RGB", (columns * (side + GAP) - GAP, len(dreams) * (side + _LABEL + GAP) - GAP), "white")
     draw = ImageDraw.Draw(strip)
     for place, frame in enumerate(pixels):
         row, column = divmod(place, columns)
-        left, top = column * (side + _GAP), row * (side + _LABEL + _GAP)
+        left, top = column * (side + GAP), row * (side + _LABEL + GAP)
         strip.paste(Image.fromarray(frame).resize((side, side), Image.Resampling.BILINEAR), (left, top))
         draw.text((left + 1, top + side + 1), _label(dreams, table, row, column), fill="black")
     return strip

@@ -97,10 +97,10 @@ class AgentSettings(DreamerAgentSettings, TrackSettings):
         default_factory=dict, description='fields of a new agent\'s configuration: {"variant": "upstream"} of dqn'
     )
     rewards: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = Field(
-        default={"surprise": 1.0, "staleness": 0.3},
+        default={"disagreement": 1.0, "staleness": 0.3},
         min_length=1,
-        description="rewards and their weights: surprise (the world model's, whatever it is), disagreement, error, "
-        "progress, gradient, gradient_delta, gradient_sign, novelty, staleness, extrinsic, slew",
+        description="rewards and their weights: disagreement, error, progress, surprise (the world model's, whatever "
+        "it is), gradient, gradient_delta, gradient_sign, novelty, staleness, extrinsic, slew",
     )
     extrinsic: Path | None = Field(
         default=None, description="safetensors file with the weight, and perhaps bias, of the reward extrinsic"

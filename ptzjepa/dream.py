@@ -1,4 +1,4 @@
-"""``ptzjepa dream show``: what the newest dreams look like, as a filmstrip."""
+"""``ptzjepa dream show``: what the newest dreams look like, as a filmstrip and a film."""
 
 from __future__ import annotations
 
@@ -27,18 +27,22 @@ def _dream() -> None:
 
 @app.command()
 def show(
-    out: Annotated[Path, typer.Option(metavar="FILE", help="PNG to write.")] = Path("dreams.png"),
+    out: Annotated[Path, typer.Option(metavar="FILE", help="PNG to write; the film beside it.")] = Path("dreams.png"),
     dreams: Annotated[int, typer.Option(min=1, max=64, metavar="N", help="Dreams, a row each.")] = 6,
 ) -> None:
     """Show the newest dreams as a filmstrip: real view first, then the dream.
 
     PTZ_REDIS_URL and PTZ_MODEL_STORE say where they are. The dream generator
-    must run with PTZ_DREAM_PICTURES=true, so that there is a decoder.
+    must run with PTZ_DREAM_PICTURES=true, so that there is a decoder. The same
+    as a film goes beside it, as MP4, where PyAV is installed.
     """
+    if out.suffix.lower() == ".mp4":
+        raise UserError(f"--out {out}: name the PNG; the film goes beside it, with .mp4 at its end")
     # Imported late: help shall not wait for torch.
     import torch
 
     from dreamer_agent.dreams import Dreams
+    from dreamer_agent.film import write_film
     from dreamer_agent.pictures import filmstrip
     from dreamer_agent.settings import DreamSettings
     from shared.world_model.decoder import load_decoder
@@ -64,12 +68,14 @@ def show(
         raise UserError(f"the newest dreams cannot be shown: {error}") from error
     try:
         strip.save(out, "PNG")
+        film = write_film(out.with_suffix(".mp4"), strip, found.length + 1)
     except OSError as error:
         raise UserError(f"--out {out}: {error.strerror}; give a writable file") from error
     typer.echo(
         f"{out}: {origin.world_model} version {origin.world_model_version}, {origin.agent} version "
         f"{origin.policy_version}; decoder of version {card['world_model_version']}"
     )
+    typer.echo(f"{out.with_suffix('.mp4')}" if film else "no film: pip install 'ptzjepa[rtsp]' brings PyAV")
 
 
 async def _newest(settings: DreamSettings) -> DreamBatch:

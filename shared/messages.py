@@ -99,7 +99,9 @@ class Surprise(Message):
     world_model_version: int = Field(ge=0)
     error: Finite = Field(ge=0.0, description="squared error in embedding space, mean over dimensions")
     copy_last_error: Finite = Field(ge=0.0)
-    predicted: Finite = Field(description="the error that the surprise head expected, same units")
+    predicted: Finite = Field(
+        description="the surprise that the world model expected, in its own unit: of the kind error, the same"
+    )
 
 
 class TrainingProgress(Message):

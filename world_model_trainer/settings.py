@@ -56,7 +56,7 @@ class TrainerSettings(ServiceSettings):
         default_factory=dict, description='weights of its terms by name, where not its own: {"pose": 2}'
     )
     surprise: str = Field(
-        default="error", description="of a new world model: error, disagreement, progress or gradient"
+        default="disagreement", description="of a new world model: disagreement, error, progress or gradient"
     )
     image_size: int | None = Field(
         default=None, ge=16, le=512, description="side of a new world model's views, pixels; not set: the preset's"

@@ -52,8 +52,9 @@ class TrainingConfig(BaseModel):
 class FreshErrors:
     """How wrong the world model is about transitions that it was never trained on, per transition.
 
-    ``error [N]`` of its prediction, ``copy_last_error [N]`` of predicting no change, ``predicted [N]`` by its surprise
-    head; squared, mean over the embedding's dimensions. ``embeddings [N, D]`` of the views that the moves led to.
+    ``error [N]`` of its prediction, ``copy_last_error [N]`` of predicting no change; squared, mean over the embedding's
+    dimensions. ``predicted [N]``: the surprise that it expected, in the unit of its kind. ``embeddings [N, D]`` of the
+    views that the moves led to.
     """
 
     error: Tensor

@@ -14,7 +14,7 @@ from dreamer_agent.rewards.surprise import PTZJEPAReward, SurpriseReward
 
 _SIMPLE: dict[str, Callable[[], Reward]] = {
     "surprise": SurpriseReward,
-    "disagreement": lambda: SurpriseReward("disagreement"),
+    "disagreement": lambda: SurpriseReward("disagreement", linear=True),
     "error": lambda: SurpriseReward("error"),
     "progress": lambda: SurpriseReward("progress", linear=True),
     "gradient": lambda: PTZJEPAReward("raw"),

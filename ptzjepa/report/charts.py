@@ -56,7 +56,7 @@ def _paint_errors(axes: Axes, measured: Sequence[Measured], columns: int) -> Non
     axes.plot(seconds[some], error[some], ".", color=MODEL, markersize=3, alpha=0.3, markeredgewidth=0)
     lines = (
         (copy_last, FLOOR, DASHES, "copy-last (floor)"),
-        (predicted, FAINT, (0, (1, 1.6)), "surprise it expected"),
+        (predicted, FAINT, (0, (1, 1.6)), "surprise it expected, in its own unit"),
         (error, MODEL, "-", "one-step error"),
     )
     smooth = [_running_median(values) for values, *_ in lines]

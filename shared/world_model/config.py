@@ -78,6 +78,7 @@ class WorldModelConfig(BaseModel):
     zoom_harmonics: int = Field(default=2, ge=1, le=16)
     surprise: SurpriseName = Field(default="error", description="what surprise is: see shared.world_model.surprise")
     members: int = Field(default=5, ge=2, le=64, description="disagreement: heads in the ensemble")
+    member_size: int = Field(default=32, ge=1, le=4096, description="disagreement: width of a head's hidden layer")
 
     @classmethod
     def from_preset(cls, name: str, **changes: Any) -> Self:

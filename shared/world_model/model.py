@@ -23,8 +23,9 @@ class Prediction:
 
     By default surprise is the squared error of the predicted embedding, mean over its dimensions, as the surprise head
     expects it. The head learns the logarithm, so this is the geometric mean over what may happen. What else surprise
-    can be: ``shared.world_model.surprise``. ``guesses [B, K, D]`` are an ensemble's, where there is one. ``tokens
-    [B, N, C]``: the layer-normalised spatial map, where the predictor foresees it and was given the map before.
+    can be: ``shared.world_model.surprise``. ``guesses [B, K, D]`` are an ensemble's, where there is one and somebody
+    learns. ``tokens [B, N, C]``: the layer-normalised spatial map, where the predictor foresees it and was given the
+    map before.
     """
 
     embedding: Tensor
@@ -105,7 +106,7 @@ class WorldModel(nn.Module):
         """
         places = None if tokens is None else torch.arange(tokens.shape[1], device=tokens.device)
         foreseen = self._foresee(embedding, pose, action.unsqueeze(1), next_pose.unsqueeze(1), tokens, places)
-        guesses = self.judge.guesses(foreseen)
+        guesses = self.judge.guesses(foreseen) if torch.is_grad_enabled() else None
         return Prediction(
             foreseen.embedding.squeeze(1),
             self.judge(foreseen, next_pose.unsqueeze(1)).squeeze(1),

@@ -31,7 +31,9 @@ from tests.conftest import RedisServer
 from tests.dreamer_agent.worlds import origin
 from tests.support import Process
 
-TINY = WorldModelConfig(image_size=32, widths=(8, 8), embedding_size=16, hidden_size=16, blocks=1)
+TINY = WorldModelConfig(
+    image_size=32, widths=(8, 8), embedding_size=16, hidden_size=16, blocks=1, surprise="disagreement"
+)
 CAMERA = "north"
 
 

@@ -6,6 +6,7 @@ import asyncio
 import sys
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -13,6 +14,7 @@ from PIL import Image
 
 from dreamer_agent.agents import RandomAgent
 from dreamer_agent.dream_service import DreamGenerator
+from dreamer_agent.film import HOLD, write_film
 from dreamer_agent.pictures import Painter, filmstrip
 from shared.actions import DEFAULT_ACTIONS
 from shared.world_model import WorldModel, save_tensors
@@ -74,12 +76,37 @@ def test_a_filmstrip_has_a_row_a_dream_and_a_picture_a_view() -> None:
         filmstrip(dreams, Decoder(DecoderConfig(embedding_size=9)), DEFAULT_ACTIONS)
 
 
+def test_a_film_shows_the_columns_of_the_strip_one_after_the_other(tmp_path: Path) -> None:
+    dreams = toy_dreams(RandomAgent(21), count=2, length=3)
+    strip = filmstrip(dreams, Decoder(DecoderConfig(embedding_size=8, image_size=17)), DEFAULT_ACTIONS, scale=1)
+    colours = [(250, 20, 20), (20, 250, 20), (20, 20, 250), (200, 200, 200)]
+    for place, colour in enumerate(colours):
+        strip.paste(colour, (place * 19, 0, place * 19 + 17, strip.height))
+    assert write_film(tmp_path / "film.mp4", strip, 4)
+    with av.open(str(tmp_path / "film.mp4")) as container:
+        shown = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    assert len(shown) == 4 * HOLD
+    assert shown[0].shape[:2] == (strip.height, 18)
+    for frame, colour in zip(shown[::HOLD], colours, strict=True):
+        assert frame[2:-2, 2:15].mean(axis=(0, 1)).tolist() == pytest.approx(colour, abs=12.0)
+    with pytest.raises(OSError, match="directory"):
+        write_film(tmp_path / "none" / "film.mp4", strip, 4)
+
+
+def test_without_pyav_there_is_no_film_and_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    assert not write_film(tmp_path / "film.mp4", Image.new("RGB", (40, 20)), 2)
+    assert not list(tmp_path.iterdir())
+
+
 async def test_the_newest_dreams_can_be_shown(system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "strip.png"
     for name, value in system.environment.items():
         monkeypatch.setenv(f"PTZ_{name.upper()}", value)
     code, error = await shown(out)
     assert (code, "nobody has dreamt yet" in error) == (2, True)
+    code, error = await shown(out.with_suffix(".mp4"))
+    assert (code, "name the PNG" in error) == (2, True)
     await system.commit_world_model()
     await system.publish_views(20)
     async with running(DreamGenerator(system.dream_settings())) as service:
@@ -93,6 +120,8 @@ async def test_the_newest_dreams_can_be_shown(system: System, tmp_path: Path, mo
     with Image.open(out) as strip:
         assert strip.format == "PNG"
         assert strip.size == (5 * 66 - 2, 6 * 80 - 2)
+    with av.open(str(out.with_suffix(".mp4"))) as container:
+        assert container.streams.video[0].frames == 5 * HOLD
 
 
 async def shown(out: Path) -> tuple[int, str]:

@@ -18,7 +18,7 @@ def settings(monkeypatch: pytest.MonkeyPatch, **variables: str) -> TrainerSettin
 
 
 def test_nothing_set_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert networks(settings(monkeypatch)) == WorldModelConfig()
+    assert networks(settings(monkeypatch)) == WorldModelConfig(surprise="disagreement")
 
 
 def test_the_environment_chooses(monkeypatch: pytest.MonkeyPatch) -> None:

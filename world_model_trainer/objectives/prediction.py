@@ -50,10 +50,12 @@ def surprise_term(rollout: Rollout) -> Tensor:
     """Teach the world model's judge what is to be expected; nothing else gets a gradient.
 
     A head learns the logarithm of the measured gradient, where gradients were measured, else that of the squared error,
-    sample by sample. An ensemble's members learn to predict, each from its own random half of the samples.
+    sample by sample. An ensemble's members learn to predict, each from its own random half of the samples; beside
+    them a head learns, where the action was none, the logarithm of what changed all the same.
     """
     if rollout.guesses is not None:
-        return _ensemble_term(rollout.guesses, rollout.encoded[:, 1:].detach())
+        members = _ensemble_term(rollout.guesses, rollout.encoded[:, 1:].detach())
+        return members if rollout.unrest is None else members + _unrest_term(rollout.unrest, rollout)
     if rollout.magnitudes is not None:
         measured = torch.isfinite(rollout.magnitudes)
         target = torch.log(rollout.magnitudes[measured] + _GRADIENT_FLOOR)
@@ -70,3 +72,11 @@ def _ensemble_term(guesses: Tensor, target: Tensor) -> Tensor:
     errors = (guesses - target.unsqueeze(2)).square().mean(dim=-1)
     shown = (torch.rand_like(errors) < 0.5).float()
     return (errors * shown).sum() / shown.sum().clamp_min(1.0)
+
+
+def _unrest_term(unrest: Tensor, rollout: Rollout) -> Tensor:
+    still = (rollout.actions == 0.0).all(dim=-1)
+    change = torch.diff(rollout.encoded.detach(), dim=1).square().mean(dim=-1)
+    # Not squared: a head that begins with no unrest at all is far off, and would take the whole of a clipped gradient.
+    errors = F.smooth_l1_loss(unrest, torch.log(change + _ERROR_FLOOR), reduction="none")
+    return (errors * still).sum() / still.sum().clamp_min(1)

@@ -74,7 +74,8 @@ class Combined(Objective):
         for part in self._all:
             part.after_step(model, rollout)
         if rollout.poses is not None:
-            model.judge.observe(rollout.poses[:, 1], squared_errors(rollout)[:, 0].detach())
+            first_error, first_seen = squared_errors(rollout)[:, 0].detach(), rollout.encoded[:, 1].detach()
+            model.judge.observe(rollout.poses[:, 1], first_error, first_seen)
 
 
 def build_objective(world_model: WorldModelConfig, config: ObjectiveConfig | None = None) -> Combined:

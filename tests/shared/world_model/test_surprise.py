@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -72,6 +74,10 @@ def foreseen(evidence: torch.Tensor, dimensions: int) -> Foreseen:
     return Foreseen(start, start, torch.ones(evidence.shape[:2]), evidence)
 
 
+def nats(judge: Disagreement, place: torch.Tensor, pose: torch.Tensor) -> float:
+    return float(judge(foreseen(place, 16), pose).exp().mean())
+
+
 def test_an_ensemble_agrees_where_it_learnt_noise_or_not_and_nowhere_else() -> None:
     networks = config("disagreement")
     judge = Disagreement(networks)
@@ -79,7 +85,7 @@ def test_an_ensemble_agrees_where_it_learnt_noise_or_not_and_nowhere_else() -> N
     clear, noisy, unknown = ((centre + 0.1 * torch.randn(64, 1, len(centre))) for centre in direction)
     target = torch.randn(2, 1, 1, 1, 16)
     pose = torch.ones(64, 1, 3)
-    before = [float(judge(foreseen(place, 16), pose).exp().mean()) for place in (clear, noisy, unknown)]
+    before = [nats(judge, place, pose) for place in (clear, noisy, unknown)]
     optimizer = torch.optim.Adam(judge.parameters(), lr=3e-3)
     for _ in range(300):
         optimizer.zero_grad()
@@ -88,10 +94,35 @@ def test_an_ensemble_agrees_where_it_learnt_noise_or_not_and_nowhere_else() -> N
         shown = (torch.rand(64, 1, networks.members, 1) < 0.5).float()
         ((clear_error.square() + noisy_error.square()) * shown).mean().backward()
         optimizer.step()
-    after = [float(judge(foreseen(place, 16), pose).exp().mean()) for place in (clear, noisy, unknown)]
-    assert after[0] < 0.05 * before[0]
-    assert after[1] < 0.3 * before[1], "noise is no reason to disagree once enough of it was seen"
-    assert after[2] > 5.0 * max(after[:2]), "where nothing was learnt they still differ"
+        judge.observe(pose[:, 0], torch.zeros(64), torch.randn(64, 16))
+    after = [nats(judge, place, pose) for place in (clear, noisy, unknown)]
+    assert after[0] < 0.1 * before[0]
+    assert after[1] < 0.5 * before[1], "noise is no reason to disagree once enough of it was seen"
+    assert after[2] > 3.0 * max(after[:2]), "where nothing was learnt they still differ"
+
+
+def test_disagreement_is_the_information_of_one_more_view() -> None:
+    judge = Disagreement(config("disagreement"))
+    place, pose = torch.randn(7, 2, 64), torch.rand(7, 2, 3) * 30.0 + 1.0
+    variance = judge.guesses(foreseen(place, 16)).var(dim=2).mean(dim=-1)
+    torch.testing.assert_close(judge(foreseen(place, 16), pose).exp(), torch.log1p(variance / (0.1 + math.exp(-6.0))))
+    with torch.no_grad():
+        judge.restless[-1].bias.fill_(1.5)
+        for _ in range(400):
+            judge.observe(pose[:, 0], torch.zeros(7), torch.tensor([[-2.0], [2.0], [-2.0], [2.0]]).expand(4, 16))
+    noise = torch.tensor(1.5).exp() + 0.1 * 16.0 / 3.0
+    torch.testing.assert_close(judge(foreseen(place, 16), pose).exp(), torch.log1p(variance / noise))
+
+
+def test_averaged_members_follow_and_only_after_a_lesson() -> None:
+    judge = Disagreement(config("disagreement"))
+    born = judge.slow_first.clone()
+    with torch.no_grad():
+        judge.first += 1.0
+    judge(foreseen(torch.randn(2, 1, 64), 16), torch.ones(2, 1, 3))
+    assert torch.equal(judge.slow_first, born)
+    judge.observe(torch.ones(2, 3), torch.zeros(2), torch.randn(2, 16))
+    torch.testing.assert_close(judge.slow_first, born + 0.02)
 
 
 def test_nothing_makes_an_ensemble_agree_to_please_the_policy() -> None:
@@ -124,6 +155,7 @@ def test_progress_is_where_errors_fall_and_not_where_they_stay() -> None:
         judge.observe(
             torch.cat([poses(0.0, 4), poses(40.0, 4), poses(80.0, 4)]),
             torch.cat([torch.full((4,), 2.0 * 0.9**step), noise, torch.full((4,), 0.01)]),
+            torch.zeros(12, 16),
         )
     learning, noisy, known = (expected_progress(judge, pan) for pan in (0.0, 40.0, 80.0))
     assert learning > 0.3
@@ -133,16 +165,16 @@ def test_progress_is_where_errors_fall_and_not_where_they_stay() -> None:
         "a place never seen promises as much as the best"
     )
     for _ in range(600):
-        judge.observe(poses(0.0), torch.full((1,), 0.1))
+        judge.observe(poses(0.0), torch.full((1,), 0.1), torch.zeros(1, 16))
     assert expected_progress(judge, 0.0) < 0.1 * learning, "what was learnt is over"
 
 
 def test_running_means_move_by_their_rates_once_a_batch() -> None:
     judge = Progress(config("progress"))
-    judge.observe(poses(0.0, 3), torch.tensor([1.0, 2.0, 3.0]))
+    judge.observe(poses(0.0, 3), torch.tensor([1.0, 2.0, 3.0]), torch.zeros(3, 16))
     place = cells(poses(0.0))
     assert float(judge.fast[place]) == float(judge.slow[place]) == 2.0
-    judge.observe(poses(0.0, 2), torch.tensor([0.0, 2.0]))
+    judge.observe(poses(0.0, 2), torch.tensor([0.0, 2.0]), torch.zeros(2, 16))
     assert float(judge.fast[place]) == pytest.approx(1.9)
     assert float(judge.slow[place]) == pytest.approx(1.99)
     assert float(judge.visits.sum()) == 5.0

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from torch.nn import functional as F
 from torch_world.losses import SIGReg
 
 from tests.world_model_trainer.objectives.networks import config, rollout
@@ -230,6 +231,23 @@ def test_an_ensembles_members_learn_the_target_from_half_the_samples_each() -> N
     assert guesses.grad is not None
     taught = (guesses.grad.abs().sum(dim=-1) > 0).float().mean(dim=(0, 1))
     assert bool(((taught > 0.3) & (taught < 0.7)).all())
+
+
+def test_unrest_is_learnt_where_nobody_moved_and_nowhere_else() -> None:
+    encoded = torch.randn(6, 3, 4)
+    actions = torch.randn(6, 2, 3)
+    actions[1, 0] = actions[4, 1] = 0.0
+    unrest = torch.zeros(6, 2, requires_grad=True)
+    guesses = encoded[:, 1:].unsqueeze(2).expand(-1, -1, 5, -1)
+    term = surprise_term(rollout(encoded, guesses=guesses, unrest=unrest, actions=actions))
+    changes = [(encoded[1, 1] - encoded[1, 0]).square().mean(), (encoded[4, 2] - encoded[4, 1]).square().mean()]
+    expected = sum(F.smooth_l1_loss(torch.zeros(()), torch.log(change + 1e-6)) for change in changes) / 2
+    torch.testing.assert_close(term, expected)
+    term.backward()
+    assert unrest.grad is not None
+    assert torch.nonzero(unrest.grad).tolist() == [[1, 0], [4, 1]]
+    moving = surprise_term(rollout(encoded, guesses=guesses, unrest=unrest, actions=torch.ones(6, 2, 3)))
+    assert moving.item() == 0.0, "who never stands still learns nothing of it"
 
 
 def test_measured_gradients_teach_the_head_where_there_are_any() -> None:
