@@ -49,7 +49,7 @@ STAND_INS = {
 }
 
 
-def make(podman: Podman, names: tuple[str, ...] = (PYTHON, REDIS, PROMETHEUS)) -> None:
+def make(podman: Podman, *names: str) -> None:
     """Make the base images that are not at hand yet."""
     if not podman.has_image(MINBASE):
         _bootstrap(podman)

@@ -32,7 +32,7 @@ def podman(compose_program: Path) -> Iterator[Podman]:
         fcntl.flock(lock, fcntl.LOCK_EX)
         found = Podman(home)
         found.remove_containers()
-        bases.make(found)
+        bases.make(found, bases.PYTHON, bases.REDIS)
         try:
             with health_checks(found):
                 yield found

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from ptzjepa.timeline import Timeline
+from tests.containers import bases
 from tests.containers.compose import Project, all_healthy, eventually
 from tests.containers.conftest import NewProject
 from tests.containers.faults import freeze, healthy_again, kill
@@ -42,7 +43,8 @@ PROGRESS_SECONDS = 600.0
 
 
 @pytest.fixture(scope="module")
-def project(build: Callable[[str], str], new_project: NewProject) -> Iterator[Project]:
+def project(podman: Podman, build: Callable[[str], str], new_project: NewProject) -> Iterator[Project]:
+    bases.make(podman, bases.PROMETHEUS)
     for name in CONTAINERS:
         build(name)
     made = new_project("ptzwhole", PACE)
