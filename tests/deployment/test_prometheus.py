@@ -44,6 +44,7 @@ class Prometheus:
         }
         file = directory / "prometheus.yml"
         file.write_text(yaml.safe_dump(configuration))
+        self.client = httpx.Client(base_url=f"http://{self.address}", timeout=30.0, trust_env=False)
         self.log = directory / "log"
         command = [program, f"--config.file={file}", f"--storage.tsdb.path={directory / 'data'}"]
         command += [f"--web.listen-address={self.address}", "--log.level=warn"]
@@ -51,7 +52,7 @@ class Prometheus:
             self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
 
     def get(self, path: str, **parameters: str) -> Any:
-        reply = httpx.get(f"http://{self.address}/api/v1/{path}", params=parameters, timeout=30.0).json()
+        reply = self.client.get(f"/api/v1/{path}", params=parameters).json()
         assert reply["status"] == "success", f"{parameters}: {reply.get('error')}"
         return reply["data"]
 
@@ -60,6 +61,7 @@ class Prometheus:
         return found
 
     def stop(self) -> None:
+        self.client.close()
         self.process.terminate()
         try:
             self.process.wait(30)
@@ -93,7 +95,7 @@ def prometheus(redis_server: RedisServer) -> Iterator[Prometheus]:
                 targets[name] = f"127.0.0.1:{stack.enter_context(admin_server(service))}"
         server = Prometheus(program, directory, targets)
         stack.callback(server.stop)
-        until(lambda: httpx.get(f"http://{server.address}/-/ready").is_success, server.log.read_text)
+        until(lambda: server.client.get("/-/ready").is_success, server.log.read_text)
         until(lambda: len(server.ask("process:ptz_ready")) == len(targets), server.log.read_text)
         until(lambda: server.ask("rate(ptz_camera_sampler_views_total[1m]) > 0"), server.log.read_text)
         yield server
