@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 import socket
 import subprocess
@@ -23,7 +24,8 @@ from tests.deployment.promql import names_in
 from tests.deployment.watched import OBSERVABILITY, expressions, known, prometheus_tool
 from tests.support import Process, until
 
-pytestmark = pytest.mark.timeout(300)  # five programs start, on a machine that may be busy
+pytestmark = pytest.mark.timeout(900)  # four programs start, on a machine that may be busy
+patiently = functools.partial(until, seconds=240.0)
 
 ALIVE = ("camera-sampler", "lock-broker")
 """Services that run; of the others only the page of metrics is there."""
@@ -74,6 +76,13 @@ def as_grafana_sends(expression: str) -> str:
     return re.sub(r"\$__(rate_interval|interval|range)\b", "1m", expression).replace("$instance", ".*")
 
 
+def address_of(process: Process) -> str:
+    """Wait until a service is ready, for long where the machine is busy, and return its address."""
+    patiently(process.port_file.is_file, lambda: process.log)
+    patiently(lambda: httpx.get(f"{process.url}/readyz", timeout=30.0).is_success, lambda: process.log)
+    return process.url.removeprefix("http://")
+
+
 @pytest.fixture(scope="module")
 def prometheus(redis_server: RedisServer) -> Iterator[Prometheus]:
     program = prometheus_tool("prometheus")
@@ -89,22 +98,22 @@ def prometheus(redis_server: RedisServer) -> Iterator[Prometheus]:
         }
         for process in running.values():
             stack.enter_context(process)
-        targets = {name: process.ready().url.removeprefix("http://") for name, process in running.items()}
+        targets = {name: address_of(process) for name, process in running.items()}
         for name, service in services().items():
             if name not in ALIVE:
                 targets[name] = f"127.0.0.1:{stack.enter_context(admin_server(service))}"
         server = Prometheus(program, directory, targets)
         stack.callback(server.stop)
-        until(lambda: server.client.get("/-/ready").is_success, server.log.read_text)
-        until(lambda: len(server.ask("process:ptz_ready")) == len(targets), server.log.read_text)
-        until(lambda: server.ask("rate(ptz_camera_sampler_views_total[1m]) > 0"), server.log.read_text)
+        patiently(lambda: server.client.get("/-/ready").is_success, server.log.read_text)
+        patiently(lambda: len(server.ask("process:ptz_ready")) == len(targets), server.log.read_text)
+        patiently(lambda: server.ask("rate(ptz_camera_sampler_views_total[1m]) > 0"), server.log.read_text)
         yield server
 
 
 @pytest.fixture(scope="module")
 def watching(prometheus: Prometheus) -> Prometheus:
     """The same once every rule has been evaluated on what it records from."""
-    until(lambda: prometheus.ask("instance:ptz_redis_memory:ratio"), prometheus.log.read_text)
+    patiently(lambda: prometheus.ask("instance:ptz_redis_memory:ratio"), prometheus.log.read_text)
     return prometheus
 
 
