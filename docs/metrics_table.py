@@ -71,7 +71,7 @@ def services() -> dict[str, Service[Any]]:
             AgentContainer(agent),
             Learner(agent),
             Pilot(agent),
-            Node(NodeSettings(**common)),
+            Node(NodeSettings(**common, node_services="camera-sampler")),
         ]
     return {service.name: service for service in made}
 
