@@ -22,6 +22,8 @@ from dreamer_agent.settings import AgentSettings, DreamSettings
 from lock_broker.metrics import BrokerMetrics
 from lock_broker.service import LockBroker
 from lock_broker.settings import BrokerSettings
+from ptzjepa.node.service import Node
+from ptzjepa.node.settings import NodeSettings
 from shared.service import Service
 from shared.telemetry import Rows
 from world_model_trainer.service import WorldModelTrainer
@@ -69,6 +71,7 @@ def services() -> dict[str, Service[Any]]:
             AgentContainer(agent),
             Learner(agent),
             Pilot(agent),
+            Node(NodeSettings(**common, node_services="camera-sampler")),
         ]
     return {service.name: service for service in made}
 

@@ -54,7 +54,7 @@ class Service(ABC, Generic[S]):
         self._ready.set_function(lambda: 0.0 if self.not_ready else 1.0)
         self._lacks = self.metrics.gauge("missing", "1 while a part is missing that the service needs", ("part",))
         info = self.metrics.rows("info", "1: which version runs where, and for which camera", INFO_LABELS)
-        info.replace([((importlib.metadata.version("ptzjepa"), settings.node, settings.camera), 1.0)])
+        info.replace([((_version(), settings.node, settings.camera), 1.0)])
 
     @abstractmethod
     async def run(self) -> None:
@@ -112,6 +112,13 @@ class Service(ABC, Generic[S]):
             yield clients
         finally:
             await clients.aclose()
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("ptzjepa")
+    except importlib.metadata.PackageNotFoundError:  # run from a tree that was never installed
+        return "unknown"
 
 
 def _reason(error: Exception) -> str:

@@ -31,13 +31,13 @@ SERVICES = Dashboard(
             ),
             curves(
                 "Children started again",
-                "Processes of rl-agent that ended by themselves, an hour.",
-                {"{{child}}": "increase(ptz_rl_agent_child_restarts_total[1h])"},
+                "Processes of rl-agent and node that ended by themselves, an hour.",
+                {"{{process}}: {{child}}": "increase(process:ptz_child_restarts_total[1h])"},
             ),
             curves(
                 "Children that run",
-                "Processes of rl-agent: 1 while it runs.",
-                {"{{child}}": "ptz_rl_agent_child_up"},
+                "Processes of rl-agent and node: 1 while it runs.",
+                {"{{process}}: {{child}}": "process:ptz_child_up"},
                 bounds=(0, 1),
             ),
             listing(

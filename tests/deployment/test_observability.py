@@ -196,3 +196,14 @@ def test_prometheus_finds_what_is_mounted() -> None:
     )
     [pattern] = yaml.safe_load((OBSERVABILITY / "prometheus.yml").read_text())["rule_files"]
     assert list((ROOT / mounts[str(Path(pattern).parent)]).glob(Path(pattern).name))
+
+
+def test_targets_have_the_job_that_rules_and_dashboards_ask_for() -> None:
+    asked = {job for _, expression in expressions() for job in re.findall(r'up\{job="(\w+)"\}', expression)}
+    for name in ("prometheus.yml", "prometheus-tls.yml"):
+        jobs = yaml.safe_load((OBSERVABILITY / name).read_text())["scrape_configs"]
+        assert asked == {"ptzjepa"} <= {job["job_name"] for job in jobs}
+    monitor = yaml.safe_load((ROOT / "k8s" / "components" / "service-monitor" / "service-monitor.yaml").read_text())[
+        "spec"
+    ]
+    assert monitor["selector"]["matchLabels"][monitor["jobLabel"]] == "ptzjepa"
