@@ -1,8 +1,8 @@
 """Write the lock files: every package that an image installs, by version and by the SHA-256 of each of its files.
 
-``make lock`` runs it, with ``uv`` on the path and a package registry to ask. The files hold for every platform and Python
-that the project supports, and name no registry. torch itself stands in none: which of its builds is wanted, for the CPU
-or a CUDA, is chosen when an image is built, they come from different registries, and each has other files.
+``make lock`` runs it, with ``uv`` on the path and a package registry to ask. The files hold for every platform and
+Python that the project supports, and name no registry. torch itself stands in none: which of its builds is wanted, for
+the CPU or a CUDA, is chosen when an image is built, they come from different registries, and each has other files.
 tests/deployment/test_locks.py holds the files to pyproject.toml without asking anybody.
 """
 
@@ -60,7 +60,7 @@ def requirements(extras: tuple[str, ...]) -> list[str]:
 def compile_lock(name: str, extras: tuple[str, ...]) -> str:
     """Ask the registry for the newest packages that fit. ``CalledProcessError`` where there are none."""
     options = ["--universal", "--python-version", project()["requires-python"].removeprefix(">=")]
-    options += ["--generate-hashes", "--no-emit-index-url", "--no-emit-find-links", "--no-header", "--no-annotate", "--quiet"]
+    options += ["--generate-hashes", "--no-emit-index-url", "--no-emit-find-links", "--no-header", "--no-annotate"]
     done = subprocess.run(
         ["uv", "pip", "compile", *options, "-"],
         input="\n".join(requirements(extras)), text=True, capture_output=True, check=True,

@@ -50,12 +50,20 @@ def test_service_takes_the_values_it_is_given(
     token.write_text("not-a-real-token\n")
     environment = Dockerfile.of(container).environment | PLACES[place](container)
     for name, value in environment.items():
-        clean_environment.setenv(name, str(token) if value and name.endswith("_TOKEN_FILE") else value)
+        secret = value and name.endswith(("_TOKEN_FILE", "_PASSWORD_FILE"))
+        clean_environment.setenv(name, str(token) if secret else value)
     settings = table.SERVICES[container].from_environment()
     listens = settings.broker_host if isinstance(settings, BrokerSettings) else settings.admin_host
     port = settings.broker_port if isinstance(settings, BrokerSettings) else settings.admin_port
     assert (listens, port) == ("0.0.0.0", Dockerfile.of(container).port)  # noqa: S104
     assert settings.redis_url == environment["PTZ_REDIS_URL"]
+    assert settings.redis_user == container
+    assert settings.redis_password is not None
+    assert (
+        (settings.redis_ca_file is not None)
+        == settings.redis_url.startswith("rediss:")
+        == (place == "compose with TLS")
+    )
     if isinstance(settings, BrokerSettings):
         # Only principals with roles: no token that is everybody's, and an admin's.
         assert settings.broker_token is None

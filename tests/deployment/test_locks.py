@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import platform
 import re
 from dataclasses import dataclass
 from types import ModuleType
@@ -96,9 +97,7 @@ def test_lock_has_what_the_project_asks_for(name: str, python: str) -> None:
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
 @pytest.mark.parametrize("name", LOCK.LOCKS)
 def test_lock_is_whole(name: str, machine: str) -> None:
-    """What the locked packages need themselves is locked, too, as far as they are installed here in the same version."""
-    import platform
-
+    """What the locked packages need themselves is locked, too, as far as they are installed here in that version."""
     here = environment(platform.python_version(), machine)
     pinned = versions(name, here)
     compared = 0
