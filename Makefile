@@ -17,6 +17,7 @@ PROMETHEUS := $(VENV)/prometheus/.unpacked
 REDIS_PASSWORDS := $(shell sed -n 's,.* {\([a-z_]*\)} .*,secrets/redis_\1_password,p' deploy/redis/users.acl.template)
 # What of k8s/ can be applied.
 MANIFESTS := k8s/base k8s/tls $(wildcard k8s/overlays/*)
+BANDIT_LOOKS_AT := shared camera_sampler world_model_trainer dreamer_agent lock_broker ptzjepa benchmarks deploy requirements
 CACHES := .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 .DEFAULT_GOAL := help
@@ -63,7 +64,7 @@ soak: $(VENV)/.dev ## make 2,000 moves on emulated cameras with 5 % faults and c
 	@SOAK_MOVES=2000 $(BIN)/python -m pytest tests/camera_sampler/test_soak.py -s $(ARGS)
 
 .PHONY: lint
-lint: lint-python lint-deployment ## check style, types, imports, manifests and dashboards
+lint: lint-python lint-security lint-deployment ## check style, types, imports, security, manifests and dashboards
 
 .PHONY: lint-python
 lint-python: $(VENV)/.dev
@@ -71,6 +72,12 @@ lint-python: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+.PHONY: lint-security
+lint-security: $(VENV)/.dev
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive $(BANDIT_LOOKS_AT)
+	$(BIN)/python -m pytest tests/security/test_sources.py
+	$(BIN)/python .ci/audit.py
 
 # The rendered manifests go through a file: a pipe would hide a failure of its first command. Kinds that Kubernetes does not
 # have itself (KEDA's, the Prometheus Operator's) the validator passes over; tests/deployment looks at those.
@@ -102,6 +109,16 @@ docs: $(VENV)/.dev ## write the tables in docs/ and the dashboards that are gene
 
 .PHONY: secrets
 secrets: secrets/broker_tokens secrets/redis_users secrets/grafana_admin_password ## make the random secrets that docker-compose.yml reads
+
+.PHONY: lock
+lock: ## write requirements/*.lock anew, with the newest packages that fit; needs uv
+	@$(PYTHON) requirements/lock.py
+
+.PHONY: sbom
+sbom: $(VENV)/.dev ## write what is installed as a CycloneDX bill of materials to build/sbom.json
+	@mkdir -p build
+	@$(BIN)/cyclonedx-py environment --output-format JSON --output-file build/sbom.json --pyproject pyproject.toml $(BIN)/python
+	@echo 'Wrote build/sbom.json'
 
 .PHONY: clean
 clean: ## remove .venv, caches and build output; runs/ and secrets/ stay

@@ -71,6 +71,13 @@ def test_service_takes_the_values_it_is_given(
     port = settings.broker_port if isinstance(settings, BrokerSettings) else settings.admin_port
     assert (listens, port) == ("0.0.0.0", Dockerfile.of(container).port)  # noqa: S104
     assert settings.redis_url == environment["PTZ_REDIS_URL"]
+    assert settings.redis_user == container
+    assert settings.redis_password is not None
+    assert (
+        (settings.redis_ca_file is not None)
+        == settings.redis_url.startswith("rediss:")
+        == (place == "compose with TLS")
+    )
     if isinstance(settings, BrokerSettings):
         # Only principals with roles: no token that is everybody's, and an admin's.
         assert settings.broker_token is None

@@ -38,6 +38,26 @@ def test_redis_is_the_same_in_both() -> None:
     [described] = pod(workloads()["redis"])["containers"]
     assert described["image"] == SERVICES["redis"]["image"]
     assert described["args"] == SERVICES["redis"]["command"]
+    tls = compose_tls()["services"]["redis"]
+    assert tls["command"][: len(described["args"])] == described["args"]
+    assert set(SERVICES["redis"]["secrets"]) <= set(tls["secrets"])
+    for command in (described["args"], tls["command"]):
+        files = [word.removeprefix("/run/secrets/") for word in command if word.startswith("/run/secrets/")]
+        assert set(files) <= set(tls["secrets"])
+    [mounted] = [volume for volume in pod(workloads()["redis"])["volumes"] if volume["name"] == "users"]
+    assert {item["path"] for item in mounted["secret"]["items"]} == set(SERVICES["redis"]["secrets"])
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_each_service_has_its_own_password_for_redis_and_no_other(container: str) -> None:
+    own = f"redis_{container.replace('-', '_')}_password"
+    named = [secret for secret in SERVICES[container]["secrets"] if secret.startswith("redis_")]
+    assert named == [own]
+    volumes = {volume["name"]: volume for volume in pod(workloads()[container])["volumes"]}
+    assert volumes["redis-password"]["secret"]["items"] == [{"key": own, "path": "password"}]
+    assert [name for name, it in volumes.items() if it.get("secret", {}).get("secretName") == "redis"] == [
+        "redis-password"
+    ]
 
 
 def test_prometheus_scrapes_every_service_where_it_listens() -> None:
@@ -81,7 +101,7 @@ def test_compose_has_no_key_that_old_compose_refuses() -> None:
 
 def test_tls_in_compose_has_its_files() -> None:
     changed = compose_tls()
-    assert changed["services"].keys() == {*CONTAINERS, "prometheus"}
+    assert changed["services"].keys() == {*CONTAINERS, "prometheus", "redis"}
     for name, described in changed["services"].items():
         known = changed["secrets"].keys() | compose()["secrets"].keys()
         assert set(described["secrets"]) <= known

@@ -14,7 +14,7 @@ import pytest
 from shared.messages import Command, DreamBatch, StreamName, Surprise, TrainingProgress
 from shared.streams import look_back
 from tests.security.guarded import GuardedRedis
-from tests.support import Process
+from tests.support import Process, until
 
 pytestmark = pytest.mark.timeout(900)
 PATIENCE = 600.0
@@ -59,6 +59,7 @@ async def test_every_service_does_its_whole_work_as_its_own_user(guarded: Guarde
             process = Process(tmp_path / name, "-m", *module, **common, **guarded.settings(name), **own)
             running[name] = stack.enter_context(process)
             if name == "lock-broker":
+                await asyncio.to_thread(until, process.port_file.is_file, lambda: running["lock-broker"].log, PATIENCE)
                 await asyncio.to_thread(process.ready)
 
         async def learnt() -> bool:
@@ -78,10 +79,10 @@ async def test_every_service_does_its_whole_work_as_its_own_user(guarded: Guarde
             (StreamName.DREAMS, DreamBatch),
         ):
             assert await look_back(operator.commands, stream, kind, 1), stream
-        for process in reversed(list(running.values())):
+        # Who asks stops before who answers.
+        for name, process in reversed(running.items()):
             process.send(signal.SIGTERM)
-        codes = {name: await asyncio.to_thread(process.wait) for name, process in running.items()}
-        assert set(codes.values()) == {0}, codes
+            assert await asyncio.to_thread(process.wait, PATIENCE) == 0, name
     await operator.aclose()
     # The log of refusals keeps every one, so that nothing that is caught and tried again escapes.
     assert await guarded.refusals() == []
