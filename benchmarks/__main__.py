@@ -16,7 +16,15 @@ from benchmarks.harness import Row, machine, read_rows, table, write_json
 from shared.errors import EXIT_FAULT, EXIT_OK, EXIT_USER, UserError
 
 TIMEOUT_SECONDS = 600
-_NOT_BENCHMARKS = {"__main__", "harness", "probe_race", "ptzjepa_dream", "ptzjepa_step", "world_model_sides"}
+_NOT_BENCHMARKS = {
+    "__main__",
+    "harness",
+    "probe_race",
+    "ptzjepa_dream",
+    "ptzjepa_step",
+    "reward_maps",
+    "world_model_sides",
+}
 
 
 def names() -> list[str]:
