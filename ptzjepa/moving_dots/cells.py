@@ -25,7 +25,7 @@ _KINDS: tuple[Kind, ...] = (
 )
 _KINDS_OF_THREE_DOTS = _KINDS[:3]
 _EXPECTED: tuple[dict[Background, tuple[str, ...]], ...] = (
-    {"fixed": ("random", "vicreg+idm"), "changing": ("random", "vicreg")},
+    {"fixed": ("random", "vicreg+idm", "vicreg-trajectory+idm"), "changing": ("random", "vicreg")},
     {"fixed": ("vicreg", "sigreg", "simclr", "vicreg-trajectory"), "changing": ("vicreg+idm",)},
 )
 """Methods that expectations are about: who is to see the dot, beside the floor; then who is not, and controls."""

@@ -13,12 +13,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.status import Status
 
 from ptzjepa.moving_dots.cells import Cell, cells, known_methods
 from ptzjepa.moving_dots.figure import draw
@@ -31,7 +32,7 @@ from ptzjepa.world_model.json_file import write_json
 from ptzjepa.world_model.training_state import claimed
 from shared.errors import EXIT_FAULT, EXIT_INTERRUPTED, EXIT_OK, UserError
 
-LINE_SECONDS, POLL_SECONDS = 10.0, 0.2
+LINE_SECONDS, POLL_SECONDS = 10.0, 0.5
 _STOP_SECONDS = 10.0
 
 
@@ -102,21 +103,32 @@ def _plan(options: StudyOptions) -> None:
 
 def _work(options: StudyOptions, wanted: list[Cell], console: Console) -> int:
     began = time.monotonic()
-    with _workers(options) as workers, console.status("") as status:
+    # The status redraws itself many times a second, which only a terminal has a use for.
+    shown = console.status("") if console.is_terminal else None
+    with _workers(options) as workers, shown or nullcontext():
         said = -LINE_SECONDS
         try:
             while any(worker.poll() is None for worker in workers):
                 spent = time.monotonic() - began
-                line = f"{spent:.0f} of {60 * options.minutes:.0f} s | {_standing(options.out, wanted)}"
-                status.update(line)
-                if not console.is_terminal and spent - said >= LINE_SECONDS:
+                if shown is not None or spent - said >= LINE_SECONDS:
                     said = spent
-                    console.print(line, soft_wrap=True)
-                    console.file.flush()
+                    _say(
+                        console,
+                        shown,
+                        f"{spent:.0f} of {60 * options.minutes:.0f} s | {_standing(options.out, wanted)}",
+                    )
                 time.sleep(POLL_SECONDS)
         except KeyboardInterrupt:
             return EXIT_INTERRUPTED
     return next((EXIT_FAULT for worker in workers if worker.returncode), EXIT_OK)
+
+
+def _say(console: Console, shown: Status | None, line: str) -> None:
+    if shown is not None:
+        shown.update(line)
+        return
+    console.print(line, soft_wrap=True)
+    console.file.flush()
 
 
 @contextmanager
@@ -152,7 +164,8 @@ def _workers(options: StudyOptions) -> Iterator[list[subprocess.Popen[bytes]]]:
 
 def _standing(out: Path, wanted: list[Cell]) -> str:
     """Say how many cells are done and which are being done."""
-    done = sum((out / CELLS / f"{cell.name}.json").exists() for cell in wanted)
+    there = {path.stem for path in (out / CELLS).iterdir()}
+    done = sum(cell.name in there for cell in wanted)
     running = []
     for claim in sorted((out / CLAIMS).iterdir()):
         try:

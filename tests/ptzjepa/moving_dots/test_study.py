@@ -24,7 +24,7 @@ from ptzjepa.moving_dots.worker import read_cell
 from shared.errors import EXIT_INTERRUPTED, UserError
 from tests.support import REPOSITORY
 
-LONG = 600.0
+LONG = 1500.0
 TINY = ("dataset_size=64", "vicreg.epochs=1", "vicreg.embedding_size=16", "val_dataset_size=50")
 
 
@@ -58,10 +58,14 @@ def test_the_cells_that_expectations_are_about_come_first() -> None:
         assert config.dataset_type == ("Multiple" if cell.dots == 3 else "Single")
 
 
-@pytest.mark.timeout(1900)
+@pytest.mark.timeout(4000)
 def test_a_killed_study_goes_on_and_leaves_nobody_behind(tmp_path: Path) -> None:
-    out = tmp_path / "study"
-    arguments = ("--processes", "2", "--method", "random", "--method", "vicreg", *values(*TINY))
+    out, pictures = tmp_path / "study", tmp_path / "pictures"
+    pictures.mkdir()
+    for number in range(6):
+        Image.new("L", (32, 32), 40 * number).save(pictures / f"{number}.png")
+    tiny = values(*TINY, f"dataset_structured_noise_path={pictures}")
+    arguments = ("--processes", "2", "--method", "random", "--method", "vicreg", *tiny)
     first = subprocess.Popen(command(out, "--minutes", "30", *arguments), cwd=REPOSITORY, stdout=subprocess.DEVNULL)
     try:
         wait(lambda: len(list((out / "cells").glob("*.json"))) >= 2, first)
@@ -93,7 +97,7 @@ def test_a_killed_study_goes_on_and_leaves_nobody_behind(tmp_path: Path) -> None
     assert "other --values" in other.stderr
 
 
-@pytest.mark.timeout(1900)
+@pytest.mark.timeout(4000)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_study_tells_what_it_has_and_what_is_missing(tmp_path: Path, number: signal.Signals) -> None:
     """SIGINT goes to the whole group, as from a terminal."""
