@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -74,10 +73,6 @@ class Project:
             return str(state["Status"])
         known: dict[str, Any] = state.get("Health") or state.get("Healthcheck") or {}
         return str(known.get("Status") or "unknown")
-
-    def services(self) -> list[str]:
-        """Return the names of all services whose containers there are."""
-        return sorted({json.loads(line)["Service"] for line in self("ps", "--all", "--format", "json").splitlines()})
 
     def logs(self, service: str) -> str:
         """Return what a service has logged."""

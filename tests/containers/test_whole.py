@@ -81,7 +81,7 @@ def test_a_killed_container_comes_back_and_all_goes_on(service: str, project: Pr
     kill(project, service)
     healthy_again(project, service)
     watch(project, goes_on, f"progress after {service} was killed", start="$", seconds=PROGRESS_SECONDS)
-    assert all_healthy(project, SERVICES)
+    eventually("all are healthy", lambda: all_healthy(project, SERVICES), 120.0)
 
 
 @pytest.mark.parametrize("service", ["redis", *CONTAINERS])
