@@ -164,7 +164,9 @@ def test_probes_ask_what_the_services_answer(folder: str) -> None:
         assert workload["spec"].get("strategy") == ({"type": "Recreate"} if workload["kind"] == "Deployment" else None)
     if "redis" in workloads(folder):
         [redis] = pod(workloads(folder)["redis"])["containers"]
-        assert {"startupProbe", "readinessProbe", "livenessProbe"} <= redis.keys()
+        # Nobody is let in without a name: only the readiness probe logs in.
+        assert redis["startupProbe"]["tcpSocket"] == redis["livenessProbe"]["tcpSocket"] == {"port": "redis"}
+        assert "--user health" in redis["readinessProbe"]["exec"]["command"][-1]
 
 
 @every_folder
@@ -208,6 +210,20 @@ def test_secrets_are_documented_each_services_own_and_never_committed(folder: st
         for variable, value in k8s_environment(name, folder).items():
             secretive = re.search("PASSWORD|TOKEN|SECRET|ACCESS_KEY|PRIVATE_KEY", variable)
             assert not secretive or variable.endswith("_FILE") or not value
+
+
+@every_folder
+def test_every_service_is_a_user_of_its_own_in_redis(folder: str) -> None:
+    for name in workloads(folder).keys() & set(CONTAINERS):
+        environment = k8s_environment(name, folder)
+        assert environment["PTZ_REDIS_USER"] == name
+        assert environment["PTZ_REDIS_PASSWORD_FILE"].endswith("/ptz_redis_password")
+
+
+def test_keda_logs_in_with_a_secret_that_is_documented() -> None:
+    [login] = k8s_of("TriggerAuthentication", "overlays/cluster").values()
+    for each in login["spec"]["secretTargetRef"]:
+        assert each["key"] in documented_secrets()[each["name"]]
 
 
 @every_folder

@@ -65,6 +65,9 @@ ALLOWED: list[tuple[str, str]] = [
     ("operator", f"XREAD STREAMS {VIEWS} 0-0"),
     ("operator", f"XREVRANGE {StreamName.DREAMS} + - COUNT 1"),
     ("operator", "INFO server"),
+    # What KEDA asks to scale dream generators.
+    ("operator", f"XINFO GROUPS {StreamName.DREAMS}"),
+    ("operator", f"XPENDING {StreamName.DREAMS} rl-agent"),
     ("health", "PING"),
     ("admin", "FLUSHALL"),
     *((name, "PING") for name in SERVICES),
