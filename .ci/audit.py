@@ -1,4 +1,4 @@
-"""Look the installed packages up among known vulnerabilities. What cannot be looked up is said loudly, and is no failure.
+"""Look the installed packages up among known vulnerabilities; where that cannot be, say so loudly, and do not fail.
 
 Exit code 1 where a vulnerability is known, with its packages and where it is fixed.
 """

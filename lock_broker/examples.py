@@ -15,13 +15,13 @@ _LEASE = {
     "holder": "world-model-trainer@blade",
     "principal": "blade",
     "mode": "exclusive",
-    "token": 17,
+    "token": 17,  # nosec B105 - a fencing token
     "expires_in_ms": 30000,
 }
 _VERSION = {
     "model": "wm_00_00",
     "version": 4,
-    "token": 17,
+    "token": 17,  # nosec B105 - a fencing token
     "committed_at": "2026-05-04T12:00:00Z",
     "checkpoint": {
         "address": "world-models/wm_00_00/2c26b46b68ffc68ff99b453c1d304134.safetensors",
@@ -99,7 +99,7 @@ FORCE: Responses = {
     404: _NO_LEASE,
 }
 _WAITER = {"holder": "dreamer-agent@edge-3", "principal": "edge-3", "mode": "shared"}
-_RESOURCE = {"resource": "world-model/wm_00_00", "token": 17, "leases": [_LEASE], "waiting": [_WAITER]}
+_RESOURCE = {"resource": "world-model/wm_00_00", "token": 17, "leases": [_LEASE], "waiting": [_WAITER]}  # nosec B105
 RESOURCE: Responses = {**_ALWAYS, 200: _ok("How the resource stands", _RESOURCE)}
 RESOURCES: Responses = {**_ALWAYS, 200: _ok("The resources, by name", {"resources": [_RESOURCE]})}
 _EVENT = {
@@ -110,7 +110,7 @@ _EVENT = {
     "lease_id": "world-model~wm_00_00~17~9f86d081884c7d65",
     "holder": "world-model-trainer@blade",
     "principal": "blade",
-    "token": 17,
+    "token": 17,  # nosec B105 - a fencing token
     "detail": "",
 }
 EVENTS: Responses = {**_ALWAYS, 200: _ok("The events, oldest first", {"events": [_EVENT]})}

@@ -12,7 +12,7 @@ import ssl
 import sys
 
 SECONDS = 4.0
-_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where it listens, not where this listens
+_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # nosec B104 - where it listens, not this
 _DEFAULT_HOST, _DEFAULT_PORT = "127.0.0.1", 8700
 
 

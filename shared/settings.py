@@ -101,7 +101,7 @@ class ServiceSettings(BaseSettings):
     )
     model_store_most_bytes: int = Field(default=2 * 2**30, ge=1024, description="largest file written or read, bytes")
 
-    admin_host: str = Field(default="0.0.0.0", description="where /healthz, /readyz and /metrics listen")  # noqa: S104
+    admin_host: str = Field(default="0.0.0.0", description="where /healthz, /readyz and /metrics listen")  # noqa: S104  # nosec B104
     admin_port: int = Field(default=9100, ge=0, le=65535, description="0 takes a free port")
     admin_port_file: Path | None = Field(default=None, description="file that gets the port really taken")
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="least level logged")

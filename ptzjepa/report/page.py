@@ -108,7 +108,7 @@ def _charts(timeline: Timeline, summary: Mapping[str, Any]) -> dict[str, Any]:
         "actions": charts.actions_chart(summary["agent"]["preferred_actions"]),
     }
     return {
-        name: {"wide": Markup(chart.wide), "narrow": Markup(chart.narrow)} if chart else None  # noqa: S704 - our own SVG
+        name: {"wide": Markup(chart.wide), "narrow": Markup(chart.narrow)} if chart else None  # noqa: S704  # nosec B704 - our own SVG
         for name, chart in made.items()
     }
 
