@@ -103,7 +103,7 @@ class Student:
         clear = away > _ASIDE * VIEW_ANGLE / 2.0
         columns = (true, prediction.surprise, guesses.detach().var(dim=1).mean(dim=-1), self._expect(asked).exp())
         means = [{zone: float(each[zones == zone].mean()) for zone in Zone} for each in columns]
-        return Map(frames, *means, rho=spearman(prediction.surprise.numpy()[clear], true.numpy()[clear]))
+        return Map(frames, *means, spearman(prediction.surprise.numpy()[clear], true.numpy()[clear]))
 
     def _expect(self, some: Transitions) -> Tensor:
         with torch.no_grad():
