@@ -37,6 +37,7 @@ class Prometheus:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.address = f"127.0.0.1:{free.getsockname()[1]}"
+        self.services = set(targets)
         jobs = [{"targets": [address], "labels": {"service": service}} for service, address in targets.items()]
         configuration = {
             "global": {"scrape_interval": "2s", "evaluation_interval": "2s"},
@@ -128,9 +129,12 @@ def watching(prometheus: Prometheus) -> Prometheus:
 
 
 def test_every_service_answers_and_those_alive_are_ready(watching: Prometheus) -> None:
-    assert {item["metric"]["service"] for item in watching.ask("up == 1")} == services().keys()
-    ready = {item["metric"]["process"] for item in watching.ask("process:ptz_ready == 1")}
-    assert ready == {name.replace("-", "_") for name in ALIVE}
+    def labels(expression: str, label: str) -> set[str]:
+        return {item["metric"][label] for item in watching.ask(expression)}
+
+    patiently(lambda: labels("up == 1", "service") == watching.services, watching.log.read_text)
+    alive = {name.replace("-", "_") for name in ALIVE}
+    patiently(lambda: labels("process:ptz_ready == 1", "process") == alive, watching.log.read_text)
 
 
 def test_rules_are_evaluated_without_a_fault(watching: Prometheus) -> None:
