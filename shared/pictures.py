@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -19,7 +18,7 @@ class TooManyPixels(ValueError):
 
 
 def open_picture(
-    source: bytes | Path, *, most_pixels: int = MOST_PIXELS, formats: Sequence[str] = CAMERA_FORMATS
+    source: bytes | Path, *, most_pixels: int = MOST_PIXELS, formats: tuple[str, ...] = CAMERA_FORMATS
 ) -> Image.Image:
     """Return a picture of which only the header has been read.
 
