@@ -32,14 +32,16 @@ class _Checked(httpx.AsyncBaseTransport):
             else:
                 self._known[host] = [address, *(other for other in addresses if other != address)]
                 return response
-        raise httpx.ConnectError("the host has no address", request=request)
+        raise httpx.ConnectError("the host has no address that can be written in a URL", request=request)
 
     async def _look_up(self, request: httpx.Request) -> list[str]:
         host, port = request.url.host, request.url.port or 0
         try:
-            return await asyncio.to_thread(self._networks.addresses, host, port)
+            found = await asyncio.to_thread(self._networks.addresses, host, port)
         except OSError as error:
             raise httpx.ConnectError(f"no address for {host}: {error.strerror}", request=request) from error
+        # A link-local address of IPv6 goes with the name of an interface, which has no place in a URL.
+        return [address for address in found if "%" not in address]
 
     async def aclose(self) -> None:
         """Close the connections."""
