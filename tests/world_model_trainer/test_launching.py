@@ -50,7 +50,7 @@ async def patient_head(bench: Bench) -> ModelVersion:
         found.extend([head] if head else [])
         return bool(found)
 
-    await eventually(committed, 90.0)
+    await eventually(committed, 240.0)
     return found[0]
 
 
@@ -76,7 +76,7 @@ def ranks(torchrun: Process) -> dict[str, psutil.Process]:
     return {rank: child for child in children if (rank := child.environ().get("RANK")) is not None}
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(480)
 async def test_torchruns_ranks_train_together_and_end_in_order(bench: Bench) -> None:
     await bench.publish(walk(120))
     with ranks_of(bench, 2) as torchrun:
