@@ -39,9 +39,11 @@ def draw(result: Mapping[str, Any]) -> bytes:
         axes.set_xlabel("noise level")
     for axes in panels[:, 0]:
         axes.set_ylabel("RMSE over all rolled-out steps, pixels")
-    handles, labels = panels[0, 0].get_legend_handles_labels()
-    if handles:
-        figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False)
+    panels[0, 0].set_xlim(-0.1, 0.1 + max((group["level"] for group in groups), default=1.0))
+    # A study that was cut off has not every line in every panel.
+    lines = {label: line for axes in panels.flat for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    if lines:
+        figure.legend(list(lines.values()), list(lines), loc="outside lower center", ncols=5, frameon=False)
     if result["cells_done"] < result["cells_wanted"]:
         figure.suptitle(f"{result['cells_done']} of {result['cells_wanted']} cells; no point where nothing was run")
     buffer = io.BytesIO()
@@ -70,4 +72,8 @@ def _panel(axes: Axes, groups: Sequence[Group], colours: Mapping[str, Any]) -> N
 def _line(groups: Sequence[Group], method: str) -> tuple[list[float], list[float], list[float]]:
     ours = sorted((group for group in groups if group["method"] == method), key=lambda group: group["level"])
     rmse = [group["rmse"] for group in ours]
-    return [group["level"] for group in ours], [each["mean"] for each in rmse], [each["deviation"] for each in rmse]
+    return (
+        [group["level"] for group in ours],
+        [each["mean"] for each in rmse],
+        [each["deviation"] or 0.0 for each in rmse],
+    )

@@ -71,11 +71,12 @@ def _group(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return group
 
 
-def _over_seeds(values: Iterable[float | None]) -> dict[str, float] | None:
+def _over_seeds(values: Iterable[float | None]) -> dict[str, float | None] | None:
+    """Return mean and deviation; one seed has no deviation."""
     known = [value for value in values if value is not None]
     if not known:
         return None
-    return {"mean": statistics.fmean(known), "deviation": statistics.stdev(known) if len(known) > 1 else 0.0}
+    return {"mean": statistics.fmean(known), "deviation": statistics.stdev(known) if len(known) > 1 else None}
 
 
 def pick(groups: Iterable[Group], background: str, texture: str, dots: int, level: float = 1.0) -> dict[str, float]:

@@ -116,11 +116,14 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
     yield ""
 
 
-def _spread(found: Mapping[str, float] | None, digits: int = 2) -> str:
-    return f"{found['mean']:.{digits}f} ± {found['deviation']:.{digits}f}" if found else _NONE
+def _spread(found: Mapping[str, float | None] | None, digits: int = 2) -> str:
+    if not found:
+        return _NONE
+    mean = f"{found['mean']:.{digits}f}"
+    return mean if found["deviation"] is None else f"{mean} ± {found['deviation']:.{digits}f}"
 
 
-def _mean(found: Mapping[str, float] | None) -> str:
+def _mean(found: Mapping[str, float | None] | None) -> str:
     return f"{found['mean']:.0f}" if found else _NONE
 
 

@@ -103,12 +103,12 @@ def test_a_stopped_study_tells_what_it_has_and_what_is_missing(tmp_path: Path, n
     """SIGINT goes to the whole group, as from a terminal."""
     out = tmp_path / "study"
     endless = ("dataset_size=1000000", "vicreg.epochs=100", "vicreg.embedding_size=16", "val_dataset_size=50")
-    arguments = ("--minutes", "60", "--method", "random", "--method", "vicreg", *values(*endless))
+    arguments = ("--minutes", "60", "--method", "random", "--method", "vicreg+idm", *values(*endless))
     study = subprocess.Popen(
         command(out, *arguments), cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, process_group=0
     )
     try:
-        wait(lambda: any("%" in claim.read_text() for claim in (out / ".claims").glob("*-vicreg-*")), study)
+        wait(lambda: any("%" in claim.read_text() for claim in (out / ".claims").glob("*-vicreg+idm-*")), study)
         workers = children(study.pid)
         if number == signal.SIGINT:
             os.killpg(study.pid, number)
@@ -124,7 +124,7 @@ def test_a_stopped_study_tells_what_it_has_and_what_is_missing(tmp_path: Path, n
     assert [path.name for path in (out / "cells").iterdir()] == ["fixed-uniform-1-random-seed0.json"]
     report = (out / "study.md").read_text()
     assert "1 of 16 cells" in report
-    assert "* Fixed uniform noise, level 1: `vicreg` (seed 0)" in report
+    assert "* Fixed uniform noise, level 1: `vicreg+idm` (seed 0)" in report
     assert "* Changing uniform noise, level 1, three dots: nothing was run" in report
 
 
@@ -184,12 +184,13 @@ def test_a_summary_has_means_over_seeds_and_verdicts() -> None:
     }
     text = markdown(result)
     assert "| `vicreg` | 10.00 ± 1.41 |" in text
+    assert "| `random` | 7.30 | 7.30 |" in text, "one seed has no ±"
     assert "by level, fixed uniform noise" in text
     lacking = {(each["background"], each["texture"], each["level"], each["dots"]): each for each in result["missing"]}
     assert lacking["fixed", "uniform", 1.0, 1]["methods"] == {"random": [1]}, "what failed was run"
     assert lacking["fixed", "structured", 1.0, 1]["whole"]
     assert "* Fixed uniform noise, level 1: `random` (seed 1)\n" in text
-    assert "* No noise: `random` (seed 0, 1), `vicreg` (seed 1), `vicreg+idm` (seed 0, 1)\n" in text
+    assert "* No noise: `random` (seed 0, 1), `vicreg+idm` (seed 0, 1), `vicreg` (seed 1)\n" in text
     assert draw(result).startswith(b"\x89PNG")
 
 
