@@ -102,11 +102,11 @@ class Student:
         away = np.abs((pan - layout.middle(Zone.TV) + 180.0) % 360.0 - 180.0) - layout.width / 2.0
         clear = away > _ASIDE * VIEW_ANGLE / 2.0
         columns = (true, prediction.surprise, guesses.detach().var(dim=1).mean(dim=-1), self._expect(asked).exp())
-        error, told, variance, expected = (
+        true_error, disagreement, variance, expected = (
             {zone: float(each[zones == zone].mean()) for zone in Zone} for each in columns
         )
         rho = spearman(prediction.surprise.numpy()[clear], true.numpy()[clear])
-        return Map(frames, error, told, variance, expected, rho)
+        return Map(frames, true_error, disagreement, variance, expected, rho)
 
     def _expect(self, some: Transitions) -> Tensor:
         with torch.no_grad():
