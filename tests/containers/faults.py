@@ -9,6 +9,7 @@ import time
 from tests.containers.compose import Project, eventually
 
 HEALTHY_SECONDS = 300.0
+FREEZE_SECONDS = 60.0
 
 
 def kill(project: Project, service: str) -> None:
@@ -27,7 +28,12 @@ def kill(project: Project, service: str) -> None:
 def freeze(project: Project, service: str, seconds: float) -> None:
     """Stop a container in its tracks for some seconds."""
     container = project.container(service)
-    project.podman("pause", container)
+    # The kernel gives up freezing where a process is being started in the container, by a health check for one.
+    eventually(
+        f"{service} is frozen",
+        lambda: project.podman.attempt(["pause", container], seconds=60).returncode == 0,
+        FREEZE_SECONDS,
+    )
     try:
         time.sleep(seconds)
     finally:
