@@ -16,7 +16,12 @@ from ptzjepa.services import COMMANDS
 from tests.deployment.manifests import CONTAINERS, IMAGES, PROJECT, ROOT, Dockerfile, compose
 
 PACKAGES = {"lock_broker", "camera_sampler", "world_model_trainer", "dreamer_agent", "ptzjepa", "benchmarks"}
-OPTIONAL = {"camera-sampler": ("rtsp", "parquet"), "node": ("rtsp", "parquet", "laptop")}
+OPTIONAL = {
+    "camera-sampler": ("rtsp", "parquet"),
+    "dream-generator": ("rtsp",),
+    "rl-agent": ("rtsp",),
+    "node": ("rtsp", "parquet", "laptop"),
+}
 """Extras that a service asks for in one line where they are missing; the node's command line draws no reports."""
 WITH_TORCH = ("world-model-trainer", "dream-generator", "rl-agent")
 TORCH_IN_SHARED = ROOT / "shared" / "world_model"
