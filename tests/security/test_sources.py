@@ -10,7 +10,7 @@ import pytest
 from tests.support import REPOSITORY
 
 SERVICES = ("camera_sampler", "world_model_trainer", "dreamer_agent", "lock_broker")
-FOLDERS = (*SERVICES, "shared", "ptzjepa", "benchmarks", "deploy", "docs")
+FOLDERS = (*SERVICES, "shared", "ptzjepa", "benchmarks", "deploy", "docs", "observability")
 SOURCES = sorted(path for folder in FOLDERS for path in (REPOSITORY / folder).rglob("*.py"))
 PICKLES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "jsonpickle"}
 RUNNERS = {"eval", "exec", "compile", "execfile"}
