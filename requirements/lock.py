@@ -19,9 +19,9 @@ FOLDER = Path(__file__).resolve().parent
 LOCKS: dict[str, tuple[str, ...]] = {
     "lock-broker": ("broker",),
     "camera-sampler": ("sampler", "onvif", "rtsp", "parquet"),
-    "torch": ("trainer", "dreamer"),
-    "torch-s3": ("trainer", "dreamer", "s3"),
-    "torch-sftp": ("trainer", "dreamer", "sftp"),
+    "torch": ("torch",),
+    "torch-s3": ("torch", "s3"),
+    "torch-sftp": ("torch", "sftp"),
 }
 """By lock file, the extras that it is for; every one has the packages that all services need besides."""
 

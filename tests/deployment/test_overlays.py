@@ -139,7 +139,7 @@ def test_service_monitor_finds_every_service_and_only_ports_that_have_metrics() 
     [monitor] = k8s_of("ServiceMonitor", "overlays/cluster").values()
     assert monitor["apiVersion"] == "monitoring.coreos.com/v1"
     spec = monitor["spec"]
-    assert spec.keys() == {"selector", "endpoints"}
+    assert spec.keys() == {"jobLabel", "selector", "endpoints"}
     assert all(endpoint.keys() == {"port", "path", "interval"} for endpoint in spec["endpoints"])
     assert {endpoint["path"] for endpoint in spec["endpoints"]} == {"/metrics"}
     scraped = {
