@@ -62,7 +62,7 @@ def test_services_run_behind_one_port_and_a_killed_one_is_started_again(short_di
         children = psutil.Process(process.running.pid).children()
         [sampler] = [child for child in children if "camera_sampler" in child.cmdline()]
         sampler.kill()
-        until(lambda: figures(process)["ptz_node_child_restartscamera-sampler"] == 1.0, lambda: process.log)
+        until(lambda: figures(process)["ptz_node_child_restarts_totalcamera-sampler"] == 1.0, lambda: process.log)
         process.ready()
         process.send(signal.SIGTERM)
         assert process.wait() == 0
