@@ -111,8 +111,8 @@ docs: $(VENV)/.dev ## write the tables in docs/ and the dashboards that are gene
 secrets: secrets/broker_tokens secrets/redis_users secrets/grafana_admin_password ## make the random secrets that docker-compose.yml reads
 
 .PHONY: lock
-lock: ## write requirements/*.lock anew, with the newest packages that fit; needs uv
-	@$(PYTHON) requirements/lock.py
+lock: ## write requirements/*.lock anew, with the newest packages that fit, or one for EXTRAS=node,parquet; needs uv
+	@$(PYTHON) requirements/lock.py $(EXTRAS)
 
 .PHONY: sbom
 sbom: $(VENV)/.dev ## write what is installed as a CycloneDX bill of materials to build/sbom.json

@@ -1,9 +1,11 @@
 """Write the lock files: every package that an image installs, by version and by the SHA-256 of each of its files.
 
-``make lock`` runs it, with ``uv`` on the path and a package registry to ask. The files hold for every platform and
-Python that the project supports, and name no registry. torch itself stands in none: which of its builds is wanted, for
-the CPU or a CUDA, is chosen when an image is built, they come from different registries, and each has other files.
-tests/deployment/test_locks.py holds the files to pyproject.toml without asking anybody.
+A file is called after the extras of pyproject.toml that it is for, as an image's build argument ``EXTRAS`` names them.
+``make lock`` writes all anew, with ``uv`` on the path and a package registry to ask; ``make lock EXTRAS=node,parquet``
+one. The files hold for every platform and Python that the project supports, and name no registry. torch itself stands
+in none: which of its builds is wanted, for the CPU or a CUDA, is chosen when an image is built, they come from
+different registries, and each has other files. tests/deployment/test_locks.py holds the files to pyproject.toml without
+asking anybody.
 """
 
 from __future__ import annotations
@@ -16,21 +18,17 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).resolve().parent
-LOCKS: dict[str, tuple[str, ...]] = {
-    "lock-broker": ("broker",),
-    "camera-sampler": ("sampler", "onvif", "rtsp", "parquet"),
-    "torch": ("torch",),
-    "torch-s3": ("torch", "s3"),
-    "torch-sftp": ("torch", "sftp"),
-}
-"""By lock file, the extras that it is for; every one has the packages that all services need besides."""
 
 # What torch says that it needs, whatever the build; its CUDA libraries, where it has some, are the build's own.
 TORCH_NEEDS = ("filelock", "fsspec>=0.8.5", "jinja2", "networkx>=2.5.1", "setuptools>=77.0.3", "sympy>=1.13.3",
                "typing-extensions>=4.10.0")  # fmt: skip
 _OWN = re.compile(r"ptzjepa\[([\w,-]+)\]")
-_HEADER = """# Made by `make lock` from pyproject.toml: {extras}. pip install --require-hashes --no-deps -r {file}
-"""
+_HEADER = "# Made by `make lock` from pyproject.toml: {extras}. pip install --require-hashes --no-deps --requirement\n"
+
+
+def locks() -> list[str]:
+    """Return what there are lock files for: extras with commas between them."""
+    return sorted(path.stem for path in FOLDER.glob("*.lock"))
 
 
 def project() -> dict[str, Any]:
@@ -40,11 +38,14 @@ def project() -> dict[str, Any]:
     return found
 
 
-def requirements(extras: tuple[str, ...]) -> list[str]:
-    """Return what the project needs with these extras, sorted; in torch's place, what torch needs."""
+def requirements(extras: str) -> list[str]:
+    """Return what the project needs with these extras, sorted; in torch's place, what torch needs.
+
+    ``KeyError`` with the name of an extra that there is not.
+    """
     described = project()
     found = set(described["dependencies"])
-    waiting = list(extras)
+    waiting = extras.split(",")
     while waiting:
         for requirement in described["optional-dependencies"][waiting.pop()]:
             own = _OWN.fullmatch(requirement)
@@ -57,7 +58,7 @@ def requirements(extras: tuple[str, ...]) -> list[str]:
     return sorted(found)
 
 
-def compile_lock(name: str, extras: tuple[str, ...]) -> str:
+def compile_lock(extras: str) -> str:
     """Ask the registry for the newest packages that fit. ``CalledProcessError`` where there are none."""
     options = ["--universal", "--python-version", project()["requires-python"].removeprefix(">=")]
     options += ["--generate-hashes", "--no-emit-index-url", "--no-emit-find-links", "--no-header", "--no-annotate"]
@@ -65,25 +66,29 @@ def compile_lock(name: str, extras: tuple[str, ...]) -> str:
         ["uv", "pip", "compile", *options, "-"],
         input="\n".join(requirements(extras)), text=True, capture_output=True, check=True,
     )  # fmt: skip
-    file = f"requirements/{name}.lock"
-    return _HEADER.format(extras=", ".join(extras), file=file) + done.stdout
+    return _HEADER.format(extras=extras) + done.stdout
 
 
-def main() -> int:
-    """Write every lock file anew."""
-    for name, extras in LOCKS.items():
+def main(wanted: list[str]) -> int:
+    """Write the lock files of ``wanted`` extras, or every one anew."""
+    for extras in wanted or locks():
         try:
-            text = compile_lock(name, extras)
+            text = compile_lock(extras)
+        except KeyError as error:
+            print(
+                f"error: pyproject.toml has no extra {error}; name others, with commas and no spaces", file=sys.stderr
+            )
+            return 2
         except FileNotFoundError:
             print("error: uv is not installed; pip install uv", file=sys.stderr)
             return 2
         except subprocess.CalledProcessError as error:
-            print(f"error: {name}: {error.stderr.strip()}", file=sys.stderr)
+            print(f"error: {extras}: {error.stderr.strip()}", file=sys.stderr)
             return 1
-        (FOLDER / f"{name}.lock").write_text(text, encoding="utf-8")
-        print(f"requirements/{name}.lock: {text.count(chr(10) + ' ' * 4 + '--hash')} files")
+        (FOLDER / f"{extras}.lock").write_text(text, encoding="utf-8")
+        print(f"requirements/{extras}.lock: {text.count(chr(10) + ' ' * 4 + '--hash')} files")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -10,6 +10,7 @@ import sys
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from string import Template
 from typing import Any
 
 import yaml
@@ -150,6 +151,6 @@ class Dockerfile:
 
     @property
     def copied(self) -> list[str]:
-        """What it takes from the build context."""
+        """What it takes from the build context, unless told otherwise."""
         sources = [rest.split()[:-1] for rest in self.all("COPY") if not rest.startswith("--from")]
-        return [source.rstrip("/") for group in sources for source in group]
+        return [Template(source.rstrip("/")).substitute(self.argument) for group in sources for source in group]

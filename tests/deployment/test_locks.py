@@ -71,7 +71,7 @@ def environment(python: str, machine: str = "x86_64") -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("name", LOCK.LOCKS)
+@pytest.mark.parametrize("name", LOCK.locks())
 def test_every_file_is_bound_and_no_registry_named(name: str) -> None:
     text = (FOLDER / f"{name}.lock").read_text()
     assert "://" not in text
@@ -81,11 +81,11 @@ def test_every_file_is_bound_and_no_registry_named(name: str) -> None:
 
 
 @pytest.mark.parametrize("python", PYTHONS)
-@pytest.mark.parametrize("name", LOCK.LOCKS)
+@pytest.mark.parametrize("name", LOCK.locks())
 def test_lock_has_what_the_project_asks_for(name: str, python: str) -> None:
     here = environment(python)
     pinned = versions(name, here)
-    for text in LOCK.requirements(LOCK.LOCKS[name]):
+    for text in LOCK.requirements(name):
         requirement = Requirement(text)
         if requirement.marker is None or requirement.marker.evaluate(here):
             version = pinned.get(canonicalize_name(requirement.name))
@@ -95,7 +95,7 @@ def test_lock_has_what_the_project_asks_for(name: str, python: str) -> None:
 
 
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
-@pytest.mark.parametrize("name", LOCK.LOCKS)
+@pytest.mark.parametrize("name", LOCK.locks())
 def test_lock_is_whole(name: str, machine: str) -> None:
     """What the locked packages need themselves is locked, too, as far as they are installed here in that version."""
     here = environment(platform.python_version(), machine)
@@ -117,13 +117,28 @@ def test_lock_is_whole(name: str, machine: str) -> None:
     assert compared > 5 or len(pinned) < 5
 
 
-@pytest.mark.parametrize("container", CONTAINERS)
-def test_every_image_has_a_lock(container: str) -> None:
-    extras = set(Dockerfile.of(container).extras.split(","))
-    assert any(extras <= set(found) for found in LOCK.LOCKS.values())
+@pytest.mark.parametrize("container", [*CONTAINERS, "node"])
+def test_images_install_by_their_locks_and_nothing_besides(container: str) -> None:
+    dockerfile = Dockerfile.of(container)
+    assert dockerfile.extras in LOCK.locks()
+    assert f"requirements/{dockerfile.extras}.lock" in dockerfile.copied
+    installs = [
+        part for run in dockerfile.all("RUN") for part in run.split("&&") if "pip" in part and " install " in part
+    ]
+    of_torch = [each for each in installs if each.endswith('"torch==${TORCH}"')]
+    assert len(of_torch) == ("TORCH" in dockerfile.argument)
+    locked, own = (each.strip() for each in installs if each not in of_torch)
+    assert locked.endswith(" install --require-hashes --no-deps --requirement /tmp/requirements.lock")
+    assert own == "python -m pip install --no-deps --target /opt/ptzjepa ."
+
+
+@pytest.mark.parametrize("store", ["s3", "sftp"])
+@pytest.mark.parametrize("container", ["world-model-trainer", "node"])
+def test_there_is_a_lock_for_every_model_store(container: str, store: str) -> None:
+    assert f"{Dockerfile.of(container).extras},{store}" in LOCK.locks()
 
 
 def test_a_lock_that_lags_behind_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LOCK, "requirements", lambda _: ["redis>=99"])
     with pytest.raises(AssertionError, match="make lock"):
-        test_lock_has_what_the_project_asks_for("lock-broker", PYTHONS[0])
+        test_lock_has_what_the_project_asks_for("broker", PYTHONS[0])
