@@ -21,8 +21,8 @@ from dreamer_agent.examination.statistics import spearman
 from dreamer_agent.examination.zones import Zone, ZoneLayout
 from ptzjepa.agent.eyes import encode, look, with_eyes
 from ptzjepa.agent.material import Transitions, material, scene_of
-from ptzjepa.agent.probes import errors
-from ptzjepa.agent.protocol import MOVES, VIEW_ANGLE, Camera, Protocol, networks, pose_array
+from ptzjepa.agent.probes import clear_of_tv, errors
+from ptzjepa.agent.protocol import MOVES, Camera, Protocol, networks, pose_array
 from ptzjepa.agent.zoned import ZonedScene
 from ptzjepa.world_model.scenes import Source
 from shared.world_model import WorldModel
@@ -31,8 +31,6 @@ from world_model_trainer.objectives import Rollout
 from world_model_trainer.objectives.prediction import log_error_term, prediction_term, squared_errors, surprise_term
 
 _RATE, _WARM_UP = 3e-3, 100
-_ASIDE = 1.25
-"""A view reaches that much further to the side when it is tilted as far as it may be."""
 
 
 @dataclass(frozen=True)
@@ -97,15 +95,13 @@ class Student:
         with torch.enable_grad():
             guesses = self.model.predict(asked.start, asked.pose, asked.action, asked.next_pose).guesses
         assert guesses is not None, "the world model's surprise must be disagreement"
-        pan = asked.next_pose[:, 0].numpy()
-        zones = torch.from_numpy(layout.zone_at(pan))
-        away = np.abs((pan - layout.middle(Zone.TV) + 180.0) % 360.0 - 180.0) - layout.width / 2.0
-        clear = away > _ASIDE * VIEW_ANGLE / 2.0
+        zones = torch.from_numpy(layout.zone_at(asked.next_pose[:, 0].numpy()))
+        clear = clear_of_tv(layout, asked)
         columns = (true, prediction.surprise, guesses.detach().var(dim=1).mean(dim=-1), self._expect(asked).exp())
         true_error, disagreement, variance, expected = (
             {zone: float(each[zones == zone].mean()) for zone in Zone} for each in columns
         )
-        rho = spearman(prediction.surprise.numpy()[clear], true.numpy()[clear])
+        rho = spearman(prediction.surprise[clear].numpy(), true[clear].numpy())
         return Map(frames, true_error, disagreement, variance, expected, rho)
 
     def _expect(self, some: Transitions) -> Tensor:

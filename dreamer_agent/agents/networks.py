@@ -8,8 +8,9 @@ from torch.nn import functional as F
 
 from shared.world_model import pose_features
 
-_HARMONICS = (4, 2, 1)
-"""Of pan, tilt and log zoom: enough to tell directions apart, too few to memorise single poses."""
+_HARMONICS = (1, 1, 1)
+"""Of pan, tilt and log zoom: the direction, and no more. With finer ones a policy goes by the pose alone, and what the
+camera sees no longer matters to it."""
 _POSE_FEATURES = 2 * sum(_HARMONICS)
 
 
@@ -34,7 +35,7 @@ class LearnerConfig(AgentConfig):
 
 
 def features(embedding: Tensor, pose: Tensor) -> Tensor:
-    """Return ``[..., D + 14]``: the embedding, layer-normed, and Fourier features of the pose."""
+    """Return ``[..., D + 6]``: the embedding, layer-normed, and Fourier features of the pose."""
     normed = F.layer_norm(embedding, embedding.shape[-1:])
     return cat([normed, pose_features(pose, *_HARMONICS)], dim=-1)
 

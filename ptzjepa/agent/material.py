@@ -22,7 +22,8 @@ from shared.pose import Pose
 from shared.world_model import WorldModel, load_tensors, save_tensors
 
 FORMAT = "ptzjepa-exam-material-1"
-TRANSITIONS = 640
+TRANSITIONS = 720
+"""Three of four show nothing of the TV: enough to calibrate on."""
 WALKS, WALK_MOVES = 128, 5
 _AFTER = 10**6
 _EYES = "eyes."

@@ -17,17 +17,19 @@ from dreamer_agent.agents.base import Agent, Mode
 from dreamer_agent.dreams import Dreams
 from dreamer_agent.examination.statistics import spearman
 from dreamer_agent.examination.zones import NAMES, ZONES, Zone, ZoneLayout
-from dreamer_agent.reach import action_tensor, limits_tensor, reach
+from dreamer_agent.reach import action_tensor, limits_tensor, reach, wrap_pan
 from dreamer_agent.rewards import RewardMix
 from ptzjepa.agent.eyes import encode, look
 from ptzjepa.agent.material import Transitions, Walks
-from ptzjepa.agent.protocol import LIMITS, MOVES, PLACES, ZOOM
+from ptzjepa.agent.protocol import LIMITS, MOVES, PLACES, VIEW_ANGLE, ZOOM
 from ptzjepa.agent.zoned import ZonedScene
 from shared.pose import Pose
 from shared.world_model import WorldModel
 
 CALIBRATED = 500
 """Poses that dreamed rewards and true errors are compared at."""
+_ASIDE = 1.25
+"""A view reaches that much further to the side when it is tilted as far as it may be."""
 _FRESH_RATE, _FRESH_BATCH = 3e-3, 64
 _CAMERAS, _STEPS, _SETTLING = 32, 32, 12
 
@@ -51,11 +53,19 @@ def by_zone(layout: ZoneLayout, asked: Transitions, wrong: Tensor) -> dict[str, 
     return found
 
 
+def clear_of_tv(layout: ZoneLayout, asked: Transitions) -> Tensor:
+    """Return ``[N]``: whether a move leads to a view that shows nothing of the TV.
+
+    What nobody can foresee is error wherever it is in view, and says nothing of what is known.
+    """
+    away = wrap_pan(asked.next_pose[:, 0] - layout.middle(Zone.TV)).abs() - layout.width / 2.0
+    return away > _ASIDE * VIEW_ANGLE / 2.0
+
+
 @torch.no_grad()
 def calibration(model: WorldModel, rewards: RewardMix, layout: ZoneLayout, asked: Transitions) -> float:
-    """Return Spearman's ρ of dreamed rewards with the true errors, at poses outside the TV."""
-    zones = torch.from_numpy(layout.zone_at(asked.next_pose[:, 0].numpy()))
-    chosen = torch.nonzero(zones != Zone.TV).squeeze(1)[:CALIBRATED]
+    """Return Spearman's ρ of dreamed rewards with the true errors, at poses that show nothing of the TV."""
+    chosen = torch.nonzero(clear_of_tv(layout, asked)).squeeze(1)[:CALIBRATED]
     some = Transitions(*(getattr(asked, name)[chosen] for name in ("start", "pose", "action", "next_pose", "end")))
     foreseen = model.predict(some.start, some.pose, some.action, some.next_pose)
     count = len(chosen)
@@ -186,8 +196,7 @@ def batch_scalar_calibration(
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-    zones = torch.from_numpy(layout.zone_at(asked.next_pose[:, 0].numpy()))
-    chosen = torch.nonzero(zones != Zone.TV).squeeze(1)[:CALIBRATED]
+    chosen = torch.nonzero(clear_of_tv(layout, asked)).squeeze(1)[:CALIBRATED]
     with torch.no_grad():
         foreseen = model.predict(asked.start, asked.pose, asked.action, asked.next_pose).embedding
         said = head(torch.cat([asked.start, foreseen], dim=1)).squeeze(1)

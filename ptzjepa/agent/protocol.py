@@ -62,7 +62,7 @@ class Protocol:
     """Frames from one batch of dreams to the next."""
     number_of_dreams: int = 48
     dream_length: int = 10
-    updates_per_batch: int = 3
+    updates_per_batch: int = 6
     greedy_share: float = 0.5
     """As the pilot's setting of that name."""
     exam_every: int = 250

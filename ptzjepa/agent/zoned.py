@@ -23,6 +23,8 @@ QUIET = 0.12
 """Share of the blurred panorama's contrast that is left."""
 LOUD = 55.0
 """Standard deviation, in grey levels, that detail is brought to."""
+FADE_DEGREES = 12.0
+"""Detail fades in over so much of a zone. A border cut sharply would be what the eyes see best of all, and half outside."""
 TV_COLUMNS, TV_ROWS = 6, 8
 """Blocks of the picture that is drawn anew for every frame: some seven degrees wide, too large to average out."""
 
@@ -125,9 +127,18 @@ def _with_detail(onto: FloatArray, detail: FloatArray, layout: ZoneLayout, zone:
     piece = detail[:, (source + offset.astype(int)) % WIDTH]
     seen = piece[_rows(layout)]
     mean, deviation = seen.mean((0, 1)), max(1.0, float(seen.std((0, 1)).mean()))
+    share = _inside(layout, offset)[:, None]
     painted = onto.copy()
-    painted[:, columns] = 127.0 + (piece - mean) * (LOUD / deviation)
+    painted[:, columns] = (1.0 - share) * onto[:, columns] + share * (127.0 + (piece - mean) * (LOUD / deviation))
     return painted
+
+
+def _inside(layout: ZoneLayout, offset: FloatArray) -> FloatArray:
+    """Return how much of the detail is shown at columns ``offset`` from the zone's first: all but near its borders."""
+    degrees = offset * 360.0 / WIDTH
+    from_border = np.minimum(degrees, layout.width - degrees).clip(0.0, FADE_DEGREES)
+    share: FloatArray = 0.5 - 0.5 * np.cos(np.pi * from_border / FADE_DEGREES)
+    return share.astype(np.float32)
 
 
 def _bytes(picture: FloatArray) -> UInt8Array:
