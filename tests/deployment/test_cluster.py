@@ -14,6 +14,7 @@ from tests.deployment.manifests import (
     FOLDERS,
     ROOT,
     compose,
+    compose_tls,
     k8s,
     k8s_environment,
     k8s_of,
@@ -203,7 +204,7 @@ def test_secrets_are_documented_each_services_own_and_never_committed(folder: st
     assert not k8s_of("Secret", folder)
     for name, workload in workloads(folder).items():
         for secret in secrets(pod(workload)):
-            assert secret in (name, "lock-broker-tls"), "each service reads its own secret"
+            assert secret in (name, f"{name}-tls", "lock-broker-tls"), "each service reads its own secret"
             assert secret in documented_secrets()
         if name not in CONTAINERS:
             continue
@@ -253,3 +254,20 @@ def test_tls_gives_the_brokers_key_to_the_broker_alone(container: str) -> None:
         plain = pod(workloads()[container])["containers"][0][probe]
         assert pod(workload)["containers"][0][probe].keys() == plain.keys()
     assert workload["spec"]["template"]["metadata"]["annotations"]["prometheus.io/scheme"] == "https"
+
+
+def test_with_tls_redis_is_told_what_compose_tells_it() -> None:
+    """The same switches; only where the files lie differs."""
+    container = pod(workloads("tls")["redis"])["containers"][0]
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    there = {
+        "/run/secrets/redis_certificate": f"{mounts['tls']}/tls.crt",
+        "/run/secrets/redis_key": f"{mounts['tls']}/tls.key",
+    }
+    told = [there.get(word, word) for word in compose_tls()["services"]["redis"]["command"]]
+    assert sorted(container["args"]) == sorted(told)
+    tls = f"--tls --cacert {mounts['tls']}/ca.crt "
+    plain = pod(workloads()["redis"])["containers"][0]["readinessProbe"]["exec"]["command"]
+    asked = container["readinessProbe"]["exec"]["command"]
+    assert tls in asked[-1]
+    assert [word.replace(tls, "") for word in asked] == plain

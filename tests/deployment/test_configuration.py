@@ -73,7 +73,7 @@ def test_service_takes_the_values_it_is_given(
     assert settings.redis_url == environment["PTZ_REDIS_URL"]
     assert settings.redis_user == container
     assert settings.redis_password is not None
-    assert (settings.redis_ca_file is not None) == settings.redis_url.startswith("rediss:") == (place == "compose tls")
+    assert (settings.redis_ca_file is not None) == settings.redis_url.startswith("rediss:") == ("tls" in place)
     if isinstance(settings, BrokerSettings):
         # Only principals with roles: no token that is everybody's, and an admin's.
         assert settings.broker_token is None
