@@ -28,8 +28,6 @@ from shared.world_model import WorldModel
 
 CALIBRATED = 500
 """Poses that dreamed rewards and true errors are compared at."""
-_ASIDE = 1.25
-"""A view reaches that much further to the side when it is tilted as far as it may be."""
 _FRESH_RATE, _FRESH_BATCH = 3e-3, 64
 _CAMERAS, _STEPS, _SETTLING = 32, 32, 12
 
@@ -59,7 +57,10 @@ def clear_of_tv(layout: ZoneLayout, asked: Transitions) -> Tensor:
     What nobody can foresee is error wherever it is in view, and says nothing of what is known.
     """
     away = wrap_pan(asked.next_pose[:, 0] - layout.middle(Zone.TV)).abs() - layout.width / 2.0
-    return away > _ASIDE * VIEW_ANGLE / 2.0
+    # A tilted view reaches further to the side: at its corners, which are nearest to a pole.
+    tilt, half = torch.deg2rad(asked.next_pose[:, 1].abs()), math.tan(math.radians(VIEW_ANGLE / 2.0))
+    aside = torch.rad2deg(torch.atan2(torch.full_like(tilt, half), tilt.cos() - tilt.sin() * half))
+    return away > aside
 
 
 @torch.no_grad()

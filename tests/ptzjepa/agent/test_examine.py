@@ -11,12 +11,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 from PIL import Image
 
 from dreamer_agent.examination.zones import Zone, ZoneLayout
 from ptzjepa.agent.arms import arms_of, parse_mix
+from ptzjepa.agent.material import Transitions
 from ptzjepa.agent.plan import Plan
-from ptzjepa.agent.protocol import LIMITS, MOVES, PLACES, VIEW, ZOOM, Camera
+from ptzjepa.agent.probes import clear_of_tv
+from ptzjepa.agent.protocol import LIMITS, MOVES, PLACES, VIEW, ZOOM, Camera, pose_array
 from ptzjepa.agent.zoned import ZonedScene
 from ptzjepa.cli import main
 from shared.errors import UserError
@@ -73,6 +76,31 @@ def test_each_zone_shows_what_it_is_for(scene: ZonedScene) -> None:
     # Blocks, not grains: most neighbouring pixels are alike.
     inside = first[8:24, 8:24].astype(int)
     assert float((np.abs(np.diff(inside, axis=1)).max(axis=2) == 0).mean()) > 0.6
+
+
+@pytest.mark.parametrize("zone", [Zone.HARD, Zone.NEW])
+def test_detail_begins_without_a_border(scene: ZonedScene, zone: Zone) -> None:
+    """Columns half a degree apart differ no more at a zone's borders than they do inside."""
+    drawn = scene.equirectangular(720)[120:240].astype(float)
+    steps = np.abs(drawn - np.roll(drawn, 1, axis=1)).mean(axis=(0, 2))
+    begin, end = (round((edge + 180.0) * 2.0) % 720 for edge in scene.layout.edges(zone))
+    inside = [steps[(begin + degrees * 2) % 720] for degrees in range(15, 30)]
+    for border in (begin, end):
+        assert max(steps[(border + aside) % 720] for aside in (-1, 0, 1)) < np.mean(inside)
+
+
+def test_poses_that_show_some_of_the_tv_are_told_from_those_that_show_none(scene: ZonedScene) -> None:
+    """The tilt that widens a view most is among them: what is called clear shows the same in every frame."""
+    poses = [Pose(pan=pan - 180.0, tilt=tilt, zoom=ZOOM) for pan in range(0, 360, 3) for tilt in (-30.0, 0.0, 30.0)]
+    where = torch.from_numpy(pose_array(poses))
+    nothing = torch.zeros(len(poses), 1)
+    clear = clear_of_tv(scene.layout, Transitions(nothing, where, nothing, where, nothing))
+    changes = [
+        bool((scene.render(pose, VIEW, VIEW, ONSET + 1.0) != scene.render(pose, VIEW, VIEW, ONSET + 2.0)).any())
+        for pose in poses
+    ]
+    assert not any(change for change, told in zip(changes, clear.tolist(), strict=True) if told)
+    assert float(clear.float().mean()) > 0.7
 
 
 def test_what_is_drawn_for_people_has_the_zones_where_they_are(scene: ZonedScene) -> None:
