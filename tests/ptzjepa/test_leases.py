@@ -165,7 +165,7 @@ def test_watching_sees_what_changes_until_interrupted(guarded: Guarded, tmp_path
                 http.post("/leases", json=body())
             until(lambda: out.read_text().splitlines()[-1] != "[]")
             watching.send_signal(signal.SIGINT)
-            said = watching.communicate(timeout=20)[1]
+            said = watching.communicate(timeout=90)[1]
         finally:
             watching.kill()
             watching.wait()
