@@ -40,7 +40,7 @@ def interrupt(trial: subprocess.Popen[bytes]) -> list[psutil.Process]:
     """Interrupt it; returns those of its children that outlived it."""
     started = children(trial)
     trial.send_signal(signal.SIGINT)
-    assert trial.wait(60) == 130
+    assert trial.wait(180) == 130
     _, alive = psutil.wait_procs(started, timeout=10)
     return alive
 
