@@ -9,8 +9,8 @@ from torch.nn import functional as F
 from shared.world_model import pose_features
 
 _HARMONICS = (1, 1, 1)
-"""Of pan, tilt and log zoom: the direction, and no more. With finer ones a policy goes by the pose alone, and what the
-camera sees no longer matters to it."""
+"""Of pan, tilt and log zoom: the direction, and no more. Finer ones would tell where the camera is without a look at
+what it sees."""
 _POSE_FEATURES = 2 * sum(_HARMONICS)
 
 

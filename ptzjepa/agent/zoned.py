@@ -24,7 +24,7 @@ QUIET = 0.12
 LOUD = 55.0
 """Standard deviation, in grey levels, that detail is brought to."""
 FADE_DEGREES = 12.0
-"""Detail fades in over so much of a zone: a border cut sharply would be the greatest sight of all, and half outside."""
+"""Detail fades in over so much of a zone: views of a sharp border are hard to foresee, and half of them are outside."""
 TV_COLUMNS, TV_ROWS = 6, 8
 """Blocks of the picture that is drawn anew for every frame: some seven degrees wide, too large to average out."""
 
