@@ -12,7 +12,7 @@ import torch
 
 from dreamer_agent import choices, tracking
 from dreamer_agent.agents import Agent, Mode, PolicyCard, load_policy
-from dreamer_agent.agents.base import certainty, choose
+from dreamer_agent.agents.base import certainty, choose, views_to_stay
 from dreamer_agent.heads import Head, Loaded
 from dreamer_agent.pools import pool
 from dreamer_agent.reach import limits_tensor, pose_tensor
@@ -84,7 +84,7 @@ class Pilot(Service[AgentSettings]):
         self._agents = pool(settings.agent, settings.rl_models)
         self._head: Head[Brain] = Head(self._broker, self._agents[0], self._load)
         self._still = self._table.still()
-        if settings.dwell > 1 and self._still is None:
+        if settings.dwell >= 2.0 and self._still is None:
             raise UserError("setting PTZ_DWELL: the action table has no move that changes nothing; add one")
         self._staying = 0
         """Views still to be taken of the place where the camera is."""
@@ -272,7 +272,7 @@ class Pilot(Service[AgentSettings]):
         self._commands.labels(mode).inc()
         self._last_command.set_to_current_time()
         if any((action.pan, action.tilt, action.zoom)):
-            self._staying = self.settings.dwell - 1
+            self._staying = views_to_stay(self.settings.dwell, self._rng.random())
         return command
 
     def _track(self, command: Command, chosen: Choice, card: PolicyCard) -> None:

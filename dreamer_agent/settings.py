@@ -71,7 +71,9 @@ class DreamSettings(DreamerAgentSettings):
     dream_turn: int = Field(
         default=8, ge=1, le=65536, description="batches dreamt from one world model of a pool before choosing again"
     )
-    dream_views: int = Field(default=512, ge=16, le=65536, description="newest views that dreams can start from")
+    dream_views: int = Field(
+        default=512, ge=16, le=65536, description="views that dreams can start from: the newest, and one of each place"
+    )
     dream_pictures: bool = Field(
         default=False, description="teach an image decoder beside the dreaming, for `ptzjepa dream show`"
     )
@@ -97,7 +99,7 @@ class AgentSettings(DreamerAgentSettings, TrackSettings):
         default_factory=dict, description='fields of a new agent\'s configuration: {"variant": "upstream"} of dqn'
     )
     rewards: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = Field(
-        default={"disagreement": 1.0, "staleness": 0.3},
+        default={"disagreement": 1.0, "staleness": 0.5},
         min_length=1,
         description="rewards and their weights: disagreement, error, progress, surprise (the world model's, whatever "
         "it is), gradient, gradient_delta, gradient_sign, novelty, staleness, extrinsic, slew",
@@ -120,7 +122,12 @@ class AgentSettings(DreamerAgentSettings, TrackSettings):
     free_moves: bool = Field(
         default=False, description="planner by cem: make the very moves it means, which the sampler must allow as well"
     )
-    dwell: int = Field(default=1, ge=1, le=1000, description="views taken of a place before the pilot moves on")
+    dwell: float = Field(
+        default=1.1,
+        ge=1.0,
+        le=1000.0,
+        description="views taken of a place before the pilot moves on, on average; only standing still tells noise",
+    )
     policy_seconds: float = Field(default=10.0, gt=0.0, le=3600.0, description="seconds between policy versions")
     keep_last: int = Field(default=16, ge=1, le=65536, description="newest versions kept in the model store")
     keep_best: int = Field(default=1, ge=0, le=65536, description="versions with the highest mean return kept besides")

@@ -65,7 +65,7 @@ class ActorCritic(PolicyAgent[ActorCriticConfig]):
         scale = self._return_scale.update(returns)
         advantages = (returns - values[:, :-1]) / scale
         policy_loss, _, policy_terms = self._policy_loss(
-            seen[:, :-1], dreams, advantages, clip=config.clip, entropy=config.entropy
+            self._looked_at(dreams)[:, :-1], dreams, advantages, clip=config.clip, entropy=config.entropy
         )
         critic_loss = self._critic_loss(seen[:, :-1], logits[:, :-1], returns)
         skipped = not self._step(policy_loss + critic_loss)

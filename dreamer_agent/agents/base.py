@@ -113,6 +113,11 @@ def choose(
     return chosen.squeeze(-1), log_probs.gather(-1, chosen).squeeze(-1)
 
 
+def views_to_stay(dwell: float, chance: float) -> int:
+    """Return how many more views to take of a place: ``dwell`` − 1 on average over ``chance`` in [0, 1)."""
+    return math.floor(dwell - 1.0 + chance)
+
+
 def certainty(log_probs: Tensor) -> Tensor:
     """Return ``[B]``: one minus the entropy's share of the most possible; 1 for a choice without alternative."""
     if log_probs.shape[-1] < 2:

@@ -22,6 +22,7 @@ from dreamer_agent.dreams import Dreams
 _UPSTREAM: dict[str, Any] = {
     "discount": 0.99,
     "unimix": 0.0,
+    "pose_hidden": 0.0,
     "policy_rate": 1e-4,
     "weight_decay": 0.04,
     "target_rates": (5e-4, 5e-5),
@@ -89,7 +90,7 @@ class DQN(LearningAgent[DQNConfig]):
         rewards, terms = self.rewards.combine(dreams)
         if config.variant == "upstream":
             rewards = signs_of_change(rewards)
-        seen = features(dreams.embeddings.float(), dreams.poses)
+        seen = self._looked_at(dreams)
         values = self._values(seen)
         with torch.no_grad():
             following: Tensor = self._target(seen)

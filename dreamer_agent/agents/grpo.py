@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from dreamer_agent.agents.learning import PolicyAgent
-from dreamer_agent.agents.networks import LearnerConfig, features
+from dreamer_agent.agents.networks import LearnerConfig
 from dreamer_agent.dreams import Dreams
 
 
@@ -50,7 +50,7 @@ class GRPO(PolicyAgent[GRPOConfig]):
         terms |= {"return_mean": float(gained.mean()), "grouped_share": float(grouped.float().mean())}
         if not bool(grouped.any()):
             return {**terms, "skipped": 1.0}
-        seen = features(dreams.embeddings[:, :-1].float(), dreams.poses[:, :-1])
+        seen = self._looked_at(dreams)[:, :-1]
         loss, log_ratio, policy_terms = self._policy_loss(
             seen, dreams, gains.unsqueeze(1).expand_as(rewards), clip=config.clip, entropy=config.entropy
         )

@@ -82,6 +82,15 @@ class LearningAgent(LearnedAgent, Generic[C]):
         self._load_scales(state)
         self.updates = int(state["updates"].item())
 
+    def _looked_at(self, dreams: Dreams) -> Tensor:
+        """Return ``[B, T + 1, F]``: what steers learns from, all views' features; ``pose_hidden`` of them tell no pose.
+
+        Drawn by the count of updates, so that a checkpoint goes on exactly where it was left.
+        """
+        generator = torch.Generator().manual_seed(self.updates)
+        hidden = torch.rand((len(dreams), 1, 1), generator=generator) < self.config.pose_hidden
+        return features(dreams.embeddings.float(), dreams.poses, hidden.to(dreams.poses.device))
+
     def _scales(self) -> dict[str, Tensor]:
         """Return what else a checkpoint must hold, by name."""
         return {}

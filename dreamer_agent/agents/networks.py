@@ -30,14 +30,22 @@ class LearnerConfig(AgentConfig):
     layers: int = Field(default=2, ge=1, le=16)
     discount: float = Field(default=0.97, gt=0.0, lt=1.0)
     unimix: float = Field(default=0.01, ge=0.0, lt=1.0, description="share of probability spread over all actions")
+    pose_hidden: float = Field(
+        default=0.5,
+        ge=0.0,
+        le=1.0,
+        description="share of dreams in which what steers learns without the pose, so that it has to look",
+    )
     policy_rate: float = Field(default=1e-3, gt=0.0)
     gradient_norm: float = Field(default=1.0, gt=0.0)
 
 
-def features(embedding: Tensor, pose: Tensor) -> Tensor:
-    """Return ``[..., D + 6]``: the embedding, layer-normed, and Fourier features of the pose."""
-    normed = F.layer_norm(embedding, embedding.shape[-1:])
-    return cat([normed, pose_features(pose, *_HARMONICS)], dim=-1)
+def features(embedding: Tensor, pose: Tensor, hidden: Tensor | None = None) -> Tensor:
+    """Return ``[..., D + 6]``: the embedding, layer-normed, and Fourier features of the pose unless ``hidden``."""
+    normed, direction = F.layer_norm(embedding, embedding.shape[-1:]), pose_features(pose, *_HARMONICS)
+    if hidden is not None:
+        direction = direction.masked_fill(hidden, 0.0)
+    return cat([normed, direction], dim=-1)
 
 
 def network(config: LearnerConfig, outputs: int) -> nn.Sequential:

@@ -45,9 +45,8 @@ class PPO(PolicyAgent[PPOConfig]):
         """Pass over the dreams several times; returns the last minibatch's losses. See ``Agent.update``."""
         config = self.config
         rewards, terms = self.rewards.combine(dreams)
-        seen = features(dreams.embeddings.float(), dreams.poses)
         with torch.no_grad():
-            values = self._critic(seen).squeeze(-1)
+            values = self._critic(features(dreams.embeddings.float(), dreams.poses)).squeeze(-1)
         gains = returns.advantages(rewards, values, discount=config.discount, mixing=config.mixing)
         targets = gains + values[:, :-1]
         skipped, made = 0, 0
@@ -56,7 +55,7 @@ class PPO(PolicyAgent[PPOConfig]):
         for _ in range(config.passes):
             order = torch.randperm(len(dreams), generator=generator)
             for part in order.chunk(config.parts):
-                done, terms_now = self._part(seen[part, :-1], dreams.pick(part), gains[part], targets[part])
+                done, terms_now = self._part(dreams.pick(part), gains[part], targets[part])
                 terms |= terms_now
                 skipped, made = skipped + (not done), made + done
         self.updates += 1 if made else 0
@@ -68,10 +67,11 @@ class PPO(PolicyAgent[PPOConfig]):
             "parts_skipped": float(skipped),
         }
 
-    def _part(self, seen: Tensor, dreams: Dreams, gains: Tensor, targets: Tensor) -> tuple[bool, dict[str, float]]:
+    def _part(self, dreams: Dreams, gains: Tensor, targets: Tensor) -> tuple[bool, dict[str, float]]:
         normal = (gains - gains.mean()) / (gains.std() + 1e-8) if gains.numel() > 1 else gains
-        config = self.config
-        loss, log_ratio, terms = self._policy_loss(seen, dreams, normal, clip=config.clip, entropy=config.entropy)
+        config, looked_at = self.config, self._looked_at(dreams)[:, :-1]
+        loss, log_ratio, terms = self._policy_loss(looked_at, dreams, normal, clip=config.clip, entropy=config.entropy)
+        seen = features(dreams.embeddings.float(), dreams.poses)[:, :-1]
         critic_loss = 0.5 * (self._critic(seen).squeeze(-1) - targets).square().mean()
         done = self._step(loss + config.critic_share * critic_loss)
         terms["critic_loss"] = float(critic_loss.detach())

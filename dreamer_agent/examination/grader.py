@@ -183,10 +183,10 @@ def _calibration(result: Mapping[str, Any]) -> float | None:
 
 
 def _shuffled_cost(result: Mapping[str, Any]) -> float | None:
-    shares = result.get("shuffled")
-    if not shares or shares["seeing"] <= 0.0:
-        return None
-    return 1.0 - float(shares["shuffled"]) / float(shares["seeing"])
+    """Return the part that is lost, of all moments at which the policy was tried."""
+    tried = result.get("shuffled") or []
+    seeing, shuffled = (sum(float(shares[name]) for shares in tried) for name in ("seeing", "shuffled"))
+    return 1.0 - shuffled / seeing if seeing > 0.0 else None
 
 
 def _over(values: Sequence[float | None]) -> dict[str, Any] | None:

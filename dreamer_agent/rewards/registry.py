@@ -1,4 +1,4 @@
-"""Rewards by name, as settings choose them: ``make_rewards({"disagreement": 1.0, "staleness": 0.3})``."""
+"""Rewards by name, as settings choose them: ``make_rewards({"disagreement": 1.0, "staleness": 0.5})``."""
 
 from __future__ import annotations
 

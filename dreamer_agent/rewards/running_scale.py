@@ -13,11 +13,13 @@ LEAST_DEVIATION = 1e-6
 class RunningScale:
     """Exponentially forgetting mean and variance.
 
-    Forgetting, because the world model learns: what counted as a large surprise an hour ago must not set today's scale.
+    Forgetting, because the world model learns: what counted as a large surprise a day ago must not set today's scale.
+    Slowly, because other rewards are to gain on one that fades: a scale that shrank as fast as the reward would keep a
+    camera where there is next to nothing left to learn.
     Both moments are divided by the weight seen so far, so that the very first batch already counts in full.
     """
 
-    def __init__(self, rate: float = 0.01) -> None:
+    def __init__(self, rate: float = 0.002) -> None:
         if not 0.0 < rate <= 1.0:
             raise ValueError("rate must lie in (0, 1]")
         self._rate = rate

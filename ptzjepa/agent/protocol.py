@@ -36,6 +36,8 @@ MOVES = ActionTable(
         *(Action(name=f"tilt_{change:g}", tilt=change) for change in (-COARSE_TILT, -FINE, FINE, COARSE_TILT)),
     )
 )
+STILL = 0
+"""The number of the move that changes nothing."""
 PRESETS = tuple(Pose(pan=pan, tilt=tilt, zoom=ZOOM) for tilt in (15.0, -15.0) for pan in (-135.0, -45.0, 45.0, 135.0))
 """What the arm ``presets`` goes round."""
 PLACES = [
@@ -56,7 +58,7 @@ class Protocol:
     warm_up: int = 100
     """Frames at random before anybody learns, the same for every arm of a seed."""
     batch: int = 64
-    train_every: int = 2
+    train_every: int = 4
     """Frames from one update of the world model to the next."""
     dream_every: int = 8
     """Frames from one batch of dreams to the next."""
@@ -64,7 +66,8 @@ class Protocol:
     dream_length: int = 10
     updates_per_batch: int = 6
     greedy_share: float = 0.5
-    """As the pilot's setting of that name."""
+    dwell: float = 1.1
+    """Both as the pilot's settings of those names."""
     exam_every: int = 250
     """Frames from one look of the grader into the world model to the next."""
     fresh_steps: int = 1500
@@ -86,9 +89,10 @@ class Protocol:
         )
 
     @property
-    def shuffle_at(self) -> int:
-        """The frame at which the policy is tried with other cameras' views: well after the onset."""
-        return self.onset + (self.frames - self.onset) // 3
+    def shuffled_at(self) -> range:
+        """The frames at which the policy is tried with other cameras' views: three from the onset to the end."""
+        apart = max(1, (self.frames - self.onset) // 4)
+        return range(self.onset + apart, self.onset + 3 * apart + 1, apart)
 
     def as_dict(self) -> dict[str, Any]:
         """Return what decides results, for cells' files."""

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dreamer_agent.agents.base import LearnedAgent, Mode, certainty
+from dreamer_agent.agents.base import LearnedAgent, Mode, certainty, views_to_stay
 from dreamer_agent.agents.random import RandomAgent
 from dreamer_agent.dream_buffer import DreamBuffer
 from dreamer_agent.dreaming import dream
@@ -29,7 +29,7 @@ from ptzjepa.agent import probes
 from ptzjepa.agent.arms import Arm
 from ptzjepa.agent.eyes import encode, look, with_eyes
 from ptzjepa.agent.material import Material, Transitions
-from ptzjepa.agent.protocol import LIMITS, MOVES, VIEW, Camera, Protocol
+from ptzjepa.agent.protocol import LIMITS, MOVES, STILL, VIEW, Camera, Protocol
 from ptzjepa.agent.zoned import ZonedScene
 from shared.messages import View, utc_now
 from shared.pose import Pose
@@ -78,7 +78,9 @@ class Sitting:
         self._actions = torch.zeros((protocol.frames, 3))
         self._numbers: dict[str, int] = {}
         self._looks: list[dict[str, Any]] = []
-        self._shuffled: dict[str, float] | None = None
+        self._shuffled: list[dict[str, float]] = []
+        self._staying = 0
+        """Views still to be taken of the place where the camera is."""
         # The walk before anybody learns is the same for every arm, so it has a stream of its own.
         self._first_moves = random.Random(seed)
         self._daring = random.Random(seed + 1)
@@ -101,7 +103,7 @@ class Sitting:
             "poses": [[round(pan, 2), round(tilt, 2)] for pan, tilt, _ in self._poses.tolist()],
             "looks": self._looks,
             "fidelity": probes.fidelity(self._model, self._material.walks),
-            "shuffled": self._shuffled,
+            "shuffled": self._shuffled or None,
             "fresh": self._fresh_curve(),
             "control": self._control(),
             "model_updates": self._trainer.steps,
@@ -118,8 +120,8 @@ class Sitting:
                 self._learn(frame, replay)
             if frame % protocol.exam_every == 0 or frame == protocol.frames - 1:
                 self._examine(frame)
-            if frame == protocol.shuffle_at and self._learner:
-                self._shuffled = probes.shuffled_cost(self._model, self._agent, self._scene, frame, self._seed)
+            if frame in protocol.shuffled_at and self._learner:
+                self._shuffled.append(probes.shuffled_cost(self._model, self._agent, self._scene, frame, self._seed))
             progress(frame + 1)
 
     @torch.no_grad()
@@ -166,10 +168,15 @@ class Sitting:
         """Choose a move as the pilot does: the best one where the policy is sure, by ``greedy_share``."""
         if frame <= self._protocol.warm_up:
             return self._first_moves.randrange(len(MOVES))
+        if self._staying > 0:
+            self._staying -= 1
+            return STILL
         log_probs = self._agent.log_probabilities(seen.embedding, seen.pose)
         sure = self._protocol.greedy_share * float(certainty(log_probs))
         mode = Mode.GREEDY if self._daring.random() < sure else Mode.SAMPLE
         chosen, _ = self._agent.act(seen.embedding, seen.pose, mode, generator=self._generator)
+        if int(chosen) != STILL:
+            self._staying = views_to_stay(self._protocol.dwell, self._daring.random())
         return int(chosen)
 
     def _learn(self, frame: int, replay: Replay) -> None:

@@ -69,7 +69,7 @@ class System:
         return DreamSettings(**(self.environment | defaults | changes))
 
     def agent_settings(self, **changes: Any) -> AgentSettings:
-        return AgentSettings(**(self.environment | {"policy_seconds": 0.1} | changes))
+        return AgentSettings(**(self.environment | {"policy_seconds": 0.1, "dwell": 1.0} | changes))
 
     def file(self, address: str) -> Path:
         """Return where the model store keeps an object."""

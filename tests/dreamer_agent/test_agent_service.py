@@ -193,7 +193,7 @@ async def test_any_algorithm_learns_and_another_one_does_not_go_on_from_it(syste
         assert head is not None
         agent, card = load_policy(system.store.get(head.checkpoint), DEFAULT_ACTIONS)
         assert (agent.algorithm, card.algorithm, head.card["algorithm"]) == (algorithm,) * 3
-        assert card.rewards == {"disagreement": 1.0, "staleness": 0.3}
+        assert card.rewards == {"disagreement": 1.0, "staleness": 0.5}
 
 
 async def test_a_baseline_has_nothing_to_learn(system: System) -> None:

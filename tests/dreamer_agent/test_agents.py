@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from dreamer_agent.agents import AGENTS, BASELINES, LearnedAgent, Mode, PolicyCard, load_policy, make_agent, save_policy
-from dreamer_agent.agents.base import Agent, certainty, choose
+from dreamer_agent.agents.base import Agent, certainty, choose, views_to_stay
 from dreamer_agent.agents.dqn import DQN, DQNConfig, signs_of_change
 from dreamer_agent.agents.grpo import GRPO, group_advantages
 from dreamer_agent.agents.registry import CONFIGS
@@ -140,6 +140,13 @@ def test_options_and_names_that_cannot_be_are_refused_with_the_reason() -> None:
             make(name, **options)
 
 
+@pytest.mark.parametrize("dwell", [1.0, 1.1, 2.0, 3.75])
+def test_views_to_stay_come_to_what_is_asked_for_on_average(dwell: float) -> None:
+    stays = [views_to_stay(dwell, (index + 0.5) / 1000) for index in range(1000)]
+    assert 1.0 + sum(stays) / 1000 == pytest.approx(dwell)
+    assert max(stays) - min(stays) <= 1
+
+
 def test_certainty_is_one_for_a_choice_without_alternative_and_zero_for_an_even_one() -> None:
     sure = torch.full((1, 21), -math.inf)
     sure[0, 4] = 0.0
@@ -166,7 +173,11 @@ def test_upstream_has_ptzjepas_settings_and_learns_from_signs_of_random_dreams()
 
 @pytest.mark.parametrize("variant", ["upstream", "fixed"])
 def test_one_update_of_q_learning_is_the_formula(variant: str) -> None:
-    agent = DQN(DQNConfig.of(variant, embedding_size=SIZE, actions=21, policy_rate=1e-3, target_rates=(0.5, 0.5)))
+    agent = DQN(
+        DQNConfig.of(
+            variant, embedding_size=SIZE, actions=21, policy_rate=1e-3, target_rates=(0.5, 0.5), pose_hidden=0.0
+        )
+    )
     for step in range(3):
         agent.update(dreams_for(agent, step))
     dreams = dreams_for(agent, 7, count=8)

@@ -115,6 +115,15 @@ def test_shares_are_counted_where_they_are_due() -> None:
     assert tv_share(walk) == pytest.approx(500 / 1000)
 
 
+def test_what_shuffling_costs_is_counted_over_all_moments() -> None:
+    left = sitting("random", 0, wander(0))
+    tried = [{"seeing": 0.5, "shuffled": 0.2}, {"seeing": 0.3, "shuffled": 0.4}]
+    for shuffled, cost in ((tried, 0.25), ([{"seeing": 0.0, "shuffled": 0.0}], None), (None, None)):
+        grader = Grader([Sitting("random", 0, {**left.result, "shuffled": shuffled})], onset=ONSET, half_width=15.0)
+        mark = grader.marks()["random"]["shuffled_cost"]
+        assert (mark and mark["mean"]) == (cost and pytest.approx(cost))
+
+
 def test_habituation_is_asked_only_once_all_is_learnt() -> None:
     layout = ZoneLayout.drawn(3)
     hard, boring = at(layout, Zone.HARD), at(layout, Zone.BORING)
