@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch
@@ -18,15 +16,6 @@ from shared.world_model import WorldModel
 SEED, FRAMES, LESSONS = 3, 1000, 300
 
 
-@pytest.fixture
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(SEED)
-    yield
-    torch.set_num_threads(threads)
-
-
 def blots() -> ZonedScene:
     coarse = np.random.default_rng(SEED).integers(0, 256, (16, 32, 3), np.uint8)
     picture = np.asarray(Image.fromarray(coarse).resize((1024, 512), Image.Resampling.BICUBIC))
@@ -36,6 +25,7 @@ def blots() -> ZonedScene:
 @pytest.mark.usefixtures("_one_thread")
 @pytest.mark.timeout(900)
 def test_disagreement_is_where_there_is_something_to_learn_and_not_where_there_is_noise() -> None:
+    torch.manual_seed(SEED)
     # The encoder stays as it was drawn: it tells blots apart well enough.
     scene, student = blots(), Student(WorldModel(networks("disagreement")), SEED)
     seen = walked(scene, student.model, FRAMES, SEED)

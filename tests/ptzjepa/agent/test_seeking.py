@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,18 +22,10 @@ CHANCE = 0.25
 """The share of HARD and NEW together in all directions, and twice that of the TV."""
 
 
-@pytest.fixture
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(SEED)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.mark.usefixtures("_one_thread")
 @pytest.mark.timeout(900)
 def test_the_default_agent_looks_at_what_can_be_learnt_and_away_from_noise(tmp_path: Path) -> None:
+    torch.manual_seed(SEED)
     settings = AgentSettings()
     protocol = replace(Protocol.of(FRAMES), exam_every=FRAMES, fresh_points=1, fresh_steps=1)
     scene = scene_of(Source(None, SEED), SEED, protocol.onset)
