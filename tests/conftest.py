@@ -23,6 +23,10 @@ from shared.settings import ServiceSettings
 hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("patient")
 
+# Started in the background of a shell, this process ignores Ctrl-C, and so would all that tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 PANORAMAS = Path(__file__).resolve().parents[2] / "shared" / "panoramas"
 
 

@@ -114,7 +114,8 @@ def test_one_request_never_has_leases_of_two_resources() -> None:
 @given(st.integers(0, 2**32), st.integers(2, 6), st.floats(0.0, 0.15))
 def test_a_service_that_keeps_its_promises_is_never_blamed(seed: int, clients: int, lossy: float) -> None:
     operations = recorded(random.Random(seed), clients, lossy)
-    assert check_resource(R, operations) == []
+    # Of many clients that lose many answers, the search may give up: that blames nobody, and must be said.
+    assert all(found.detail.startswith("not decided") for found in check_resource(R, operations))
     assert check_resource(R, excerpt(operations, 40)) == []
 
 
