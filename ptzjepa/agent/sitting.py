@@ -103,7 +103,7 @@ class Sitting:
             "poses": [[round(pan, 2), round(tilt, 2)] for pan, tilt, _ in self._poses.tolist()],
             "looks": self._looks,
             "fidelity": probes.fidelity(self._model, self._material.walks),
-            "shuffled": self._shuffled or None,
+            "shuffled": self._shuffled,
             "fresh": self._fresh_curve(),
             "control": self._control(),
             "model_updates": self._trainer.steps,
