@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from dreamer_agent.examination.zones import Zone, ZoneLayout
+from dreamer_agent.examination.zones import ATTRACTIVE, Zone, ZoneLayout
 
 ATTRACTION_FRAMES = 1500
 """Frames after the onset in which attraction is counted, or as many as there are."""
@@ -53,7 +53,7 @@ class Walk:
 
 def attraction_share(walk: Walk, onset: int) -> float:
     """Return the share of frames in HARD and NEW after the onset."""
-    return walk.share([Zone.HARD, Zone.NEW], slice(onset, onset + ATTRACTION_FRAMES))
+    return walk.share(ATTRACTIVE, slice(onset, onset + ATTRACTION_FRAMES))
 
 
 def tv_share(walk: Walk) -> float:
@@ -70,7 +70,7 @@ def habituation_share(walk: Walk, onset: int, looks: Sequence[tuple[int, float, 
     learnt = learnt_at(onset, looks)
     if learnt is None or learnt + HABITUATION_WINDOW > len(walk):
         return None
-    inside = np.isin(walk.zones[learnt : learnt + HABITUATION_FRAMES], [Zone.HARD, Zone.NEW]).astype(np.float64)
+    inside = np.isin(walk.zones[learnt : learnt + HABITUATION_FRAMES], ATTRACTIVE).astype(np.float64)
     sums = np.convolve(inside, np.ones(HABITUATION_WINDOW), mode="valid") / HABITUATION_WINDOW
     return float(sums.min())
 

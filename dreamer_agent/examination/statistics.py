@@ -37,22 +37,6 @@ def bootstrap(values: npt.ArrayLike, *, seed: int = 0) -> Interval | None:
     return _interval(float(known.mean()), known[rows].mean(axis=1), len(known))
 
 
-def bootstrap_ratio(values: npt.ArrayLike, floor: npt.ArrayLike, *, seed: int = 0) -> Interval | None:
-    """Return the ratio of the means of ``values [S]`` and ``floor [S]``, of the same seeds drawn together.
-
-    None of none, or where the floor is nothing.
-    """
-    ours, theirs = np.asarray(values, np.float64), np.asarray(floor, np.float64)
-    if not len(ours) or theirs.mean() <= 0.0:
-        return None
-    rows = _resamples(len(ours), seed)
-    below = theirs[rows].mean(axis=1)
-    # A resample in which the floor vanished says nothing of the ratio.
-    kept = below > 0.0
-    ratios = ours[rows][kept].mean(axis=1) / below[kept]
-    return _interval(float(ours.mean() / theirs.mean()), ratios, len(ours))
-
-
 def _resamples(count: int, seed: int) -> npt.NDArray[np.int64]:
     return np.random.default_rng(seed).integers(0, count, (RESAMPLES, count))
 

@@ -6,6 +6,7 @@ Zones are sectors of pan over the whole range of tilt, so zones of equal width h
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -30,6 +31,8 @@ class Zone(IntEnum):
 
 
 ZONES = (Zone.BORING, Zone.HARD, Zone.TV, Zone.NEW)
+ATTRACTIVE = (Zone.HARD, Zone.NEW)
+"""Where there is something to learn."""
 NAMES = {zone: zone.name.lower() for zone in ZONES}
 
 
@@ -73,6 +76,10 @@ class ZoneLayout:
         """Return the solid angle of a zone in steradians."""
         rise = math.sin(math.radians(self.tilt_max)) - math.sin(math.radians(self.tilt_min))
         return self.sectors.count(zone) * math.radians(self.width) * rise
+
+    def part(self, zones: Sequence[Zone]) -> float:
+        """Return the part of the band between the limits of tilt that ``zones`` make up together."""
+        return sum(self.sectors.count(zone) for zone in zones) / len(self.sectors)
 
     def middle(self, zone: Zone) -> float:
         """Return the pan of a zone's middle, in [−180, 180)."""

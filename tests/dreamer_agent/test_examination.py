@@ -28,7 +28,7 @@ from dreamer_agent.examination.measures import (
     tv_share,
 )
 from dreamer_agent.examination.oracle import OracleAgent
-from dreamer_agent.examination.statistics import bootstrap, bootstrap_ratio, spearman
+from dreamer_agent.examination.statistics import bootstrap, spearman
 from dreamer_agent.examination.zones import ZONES, Zone, ZoneLayout
 from dreamer_agent.reach import limits_tensor, reach
 from shared.pose import PoseLimits
@@ -87,7 +87,7 @@ def test_all_zones_have_one_solid_angle_and_no_two_touch(seed: int) -> None:
     pans = (np.arange(20_000) + 0.5) * 360.0 / 20_000 - 180.0
     zones = layout.zone_at(pans)
     for zone in ZONES:
-        assert (zones == zone).mean() == pytest.approx(1 / 8, abs=1e-3)
+        assert (zones == zone).mean() == pytest.approx(layout.part([zone]), abs=1e-3)
     band = 2.0 * math.pi * (math.sin(math.radians(30.0)) - math.sin(math.radians(-30.0)))
     assert angles[0] == pytest.approx(band / 8)
 
@@ -164,19 +164,14 @@ def test_frames_to_an_error_are_read_between_the_points() -> None:
 
 
 def test_bounds_match_an_independent_bootstrap() -> None:
-    values, floor = [2.1, 3.4, 2.8, 4.0, 2.2], [1.0, 1.2, 0.8, 1.1, 0.9]
+    values = [2.1, 3.4, 2.8, 4.0, 2.2]
     draws = random.Random(1)
-    means, ratios = [], []
-    for _ in range(20_000):
-        chosen = draws.choices(range(5), k=5)
-        means.append(statistics.fmean(values[one] for one in chosen))
-        ratios.append(statistics.fmean(values[one] for one in chosen) / statistics.fmean(floor[one] for one in chosen))
-    for found, resampled in ((bootstrap(values), means), (bootstrap_ratio(values, floor), ratios)):
-        cuts = statistics.quantiles(resampled, n=20)
-        assert found is not None
-        assert (found.low, found.high) == pytest.approx((cuts[0], cuts[-1]), abs=0.04)
+    means = [statistics.fmean(draws.choices(values, k=5)) for _ in range(20_000)]
+    cuts = statistics.quantiles(means, n=20)
+    found = bootstrap(values)
+    assert found is not None
+    assert (found.low, found.high) == pytest.approx((cuts[0], cuts[-1]), abs=0.04)
     assert bootstrap([]) is None
-    assert bootstrap_ratio([1.0], [0.0]) is None
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=12))
@@ -221,7 +216,8 @@ def test_an_oracle_gets_the_best_and_a_watcher_of_the_tv_is_caught() -> None:
             sitting("addict", seed, [hard] * 3000, explained=learns),
         ]
     marks = Grader(sittings, onset=ONSET, half_width=15.0).marks()
-    assert marks["random"]["attraction"]["mean"] == pytest.approx(1.0)
+    assert marks["random"]["attraction"]["mean"] == pytest.approx(1.0, abs=0.05), "a quarter, but for its luck"
+    assert marks["random"]["tv"]["mean"] == pytest.approx(1.0, abs=0.1), "an eighth"
     attraction = {arm: found["attraction"]["low"] for arm, found in marks.items()}
     assert attraction["oracle"] > 2.5
     assert attraction["watcher"] < 1.0
