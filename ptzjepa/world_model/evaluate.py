@@ -14,14 +14,23 @@ import torch
 
 from camera_sampler.simulation.renderer import FIELD_OF_VIEW
 from ptzjepa.world_model.fresh_walks import overlays
+from ptzjepa.world_model.motion_head import load_head
 from ptzjepa.world_model.scenes import Rendered, Sizes, Source
 from ptzjepa.world_model.stored import stored_place
 from ptzjepa.world_model.training_state import MODEL
 from shared.errors import UserError
 from shared.world_model import WorldModel, load_checkpoint
+from world_model_trainer.correspondence import Correspondence
 from world_model_trainer.evaluation import Place, evaluate_place, headline, overlay_loss
 from world_model_trainer.evaluation.encoding import tokens_of, untrained
-from world_model_trainer.evaluation.relative_pose import LEAST_SCENES, Pairs, encode_pairs, relative_pose
+from world_model_trainer.evaluation.relative_pose import (
+    LEAST_SCENES,
+    Pairs,
+    encode_pairs,
+    half_mirrored,
+    mirrored,
+    relative_pose,
+)
 
 FORMAT = "ptzjepa-evaluation-1"
 FIT_SHARE = 0.6
@@ -80,7 +89,8 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
         _say(f"{source.name}: comparing with the model trained under an overlay")
         place = Rendered(source, model.config.image_size, options.seed, sizes).place()
         losses.append(overlay_loss(model, twin, place, overlays(1, model.config.image_size)[0], options.seed))
-    relative = _relative(options, model, seen, sizes)
+    heads = {"model": load_head(file.parent, model), "random": None}
+    relative = _relative(options, model, heads, seen, sizes)
     for source in options.sources:
         places[source.name]["trained_here"] = source.digest in seen
     found = headline(places, relative, losses)
@@ -153,29 +163,34 @@ def split_scenes(scenes: Sequence[Source], seen: set[str], seed: int) -> tuple[l
     return shuffled[:fit], shuffled[fit:]
 
 
-def _relative(options: EvaluateOptions, model: WorldModel, seen: set[str], sizes: Sizes) -> dict[str, Any] | None:
+def _relative(
+    options: EvaluateOptions, model: WorldModel, heads: dict[str, Correspondence | None], seen: set[str], sizes: Sizes
+) -> dict[str, Any] | None:
     if not options.transfer:
         return None
     fit, unseen = split_scenes(options.transfer, seen, options.seed)
     if not unseen:
         raise UserError("--transfer: the model was trained on so many of these that none is left; give others")
     found: dict[str, Any] = {"fit": [each.name for each in fit], "unseen": [each.name for each in unseen]}
-    models = {"model": model, "random": untrained(model.config, options.seed)}
+    models, size = {"model": model, "random": untrained(model.config, options.seed)}, model.config.image_size
     for name, each in models.items():
         _say(f"relative pose, {name}: {len(fit)} scenes to {len(unseen)} others")
-        known, new = (
-            encode_pairs(tokens_of(each), _pairs(scenes, model.config.image_size, options.seed, count, purpose))
-            for purpose, (scenes, count) in enumerate(((fit, sizes.pairs), (unseen, max(50, sizes.pairs // 3))))
+        encoder, few = tokens_of(each), max(50, sizes.pairs // 3)
+        known = encode_pairs(encoder, map(half_mirrored, _pairs(fit, options, size, sizes.pairs, 0)))
+        new = encode_pairs(encoder, _pairs(unseen, options, size, few, 1))
+        in_mirror = encode_pairs(encoder, map(mirrored, _pairs(unseen, options, size, few, 1)))
+        found[name] = relative_pose(
+            known, new, options.seed, in_mirror=in_mirror, steps=sizes.head_steps, head=heads[name]
         )
-        found[name] = relative_pose(known, new, options.seed, steps=sizes.head_steps)
     found["pairs"] = sizes.pairs * len(fit)
+    found["goes_on_from_training"] = heads["model"] is not None
     return found
 
 
-def _pairs(scenes: Sequence[Source], size: int, seed: int, count: int, purpose: int) -> Iterator[Pairs]:
+def _pairs(scenes: Sequence[Source], options: EvaluateOptions, size: int, count: int, purpose: int) -> Iterator[Pairs]:
     for number, source in enumerate(scenes):
-        generator = np.random.default_rng((seed, 3_000_017, purpose, number))
-        yield Rendered(source, size, seed, Sizes()).pairs(generator, count)
+        generator = np.random.default_rng((options.seed, 3_000_017, purpose, number))
+        yield Rendered(source, size, options.seed, Sizes()).pairs(generator, count)
 
 
 def _say(text: str) -> None:

@@ -25,6 +25,7 @@ from ptzjepa.run_directory import write_atomically
 from ptzjepa.world_model.choices import DEFAULT_OBJECTIVE, make_objective, networks
 from ptzjepa.world_model.fresh_walks import MOVES, FreshWalks
 from ptzjepa.world_model.json_file import write_json
+from ptzjepa.world_model.motion_head import save_head
 from ptzjepa.world_model.progress_line import ProgressLine
 from ptzjepa.world_model.scenes import Source
 from ptzjepa.world_model.training_state import MODEL, STATE, claimed, read_state, restore, save_state
@@ -122,6 +123,7 @@ class Training:
             if not self._stopping:
                 self._learn(walks, line)
                 self._save(walks, finished=not self._stopping)
+                save_head(self._options.out, self._trainer.objective)
                 write_atomically(self._options.out / MODEL, save_checkpoint(self._trainer.model, self.card))
         if self._stopping:
             print(f"stopped after {self._trainer.steps} steps; the same command goes on", file=sys.stderr)

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
+from camera_sampler.simulation.panorama import Panorama
+from camera_sampler.simulation.renderer import Renderer
+from shared.pose import Pose
 from tests.world_model_trainer.knowing import CONFIG, Knowing, embeddings, spelt_place
 from world_model_trainer.evaluation import angles, loops, open_loop, retrieval, spread
 from world_model_trainer.evaluation.lookup import PoseLookup
 from world_model_trainer.evaluation.nuisance import camera_identity, make_overlay
 from world_model_trainer.evaluation.pose_probe import fit_ridge, r2
-from world_model_trainer.evaluation.relative_pose import EncodedPairs, relative_pose
+from world_model_trainer.evaluation.relative_pose import EncodedPairs, Pairs, half_mirrored, relative_pose, trained_head
 
 poses = st.tuples(st.floats(-180.0, 179.9), st.floats(-30.0, 60.0), st.floats(1.0, 3.0))
 
@@ -178,3 +183,42 @@ def test_relative_pose_is_read_from_what_corresponds_and_from_nothing_else() -> 
     assert min(found.values()) > 0.8, "in fields that nobody has seen"
     found = relative_pose(_shifted(300, 0, related=False), _shifted(200, 1, related=False), 0, steps=30)
     assert max(found.values()) < 0.1
+
+
+def _turned(maps: Tensor) -> Tensor:
+    return maps.reshape(-1, 8, 8, 24).transpose(1, 2).flatten(1, 2)
+
+
+def test_relative_pose_goes_on_from_a_head_that_has_learnt() -> None:
+    torch.set_num_threads(1)
+    fit, unseen = _shifted(1000, 0, related=True), _shifted(150, 1, related=True)
+    head = trained_head(fit, 0, 100)
+    before = {name: tensor.clone() for name, tensor in head.state_dict().items()}
+    assert min(relative_pose(fit, unseen, 1, steps=2, head=head).values()) > 0.8
+    assert max(relative_pose(fit, unseen, 1, steps=2).values()) < 0.5
+    turned = EncodedPairs(_turned(unseen.maps), _turned(unseen.next_maps), unseen.targets)
+    both = relative_pose(fit, unseen, 1, steps=2, head=head, in_mirror=turned)
+    alone = relative_pose(fit, unseen, 1, steps=2, head=head)
+    assert both["pan"] < alone["pan"] - 0.2, "what is no mirror image is another answer, which counts half"
+    for name, tensor in head.state_dict().items():
+        assert torch.equal(tensor, before[name]), "a copy learns"
+
+
+def test_a_pair_in_a_mirror_is_a_pair_of_the_mirrored_scene() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (64, 128, 3), np.uint8)
+    scene, mirrored = (Renderer(Panorama(each)) for each in (picture, np.ascontiguousarray(picture[:, ::-1])))
+    poses = torch.tensor([[30.0, 10.0, 1.0], [-70.0, -20.0, 1.5], [170.0, 0.0, 2.0], [5.0, 25.0, 1.2]])
+    after = poses + torch.tensor([8.0, -5.0, 0.1])
+
+    def views(each: Tensor, renderer: Renderer) -> Tensor:
+        shown = [renderer.render(Pose(pan=pan, tilt=tilt, zoom=zoom), 32, 32) for pan, tilt, zoom in each.tolist()]
+        return torch.from_numpy(np.stack(shown)).permute(0, 3, 1, 2)
+
+    found = half_mirrored(Pairs(views(poses, scene), poses, views(after, scene), after))
+    mirror = torch.tensor([-1.0, 1.0, 1.0])
+    for place, pose, images in ((poses, found.poses, found.images), (after, found.next_poses, found.next_images)):
+        assert torch.equal(pose[::2], place[::2])
+        assert torch.equal(pose[1::2], place[1::2] * mirror)
+        assert torch.equal(images[::2], views(place, scene)[::2])
+        off = (images[1::2].int() - views(place * mirror, mirrored)[1::2].int()).abs()
+        assert off.float().mean() < 2.0, "but for the pixel's own width"
