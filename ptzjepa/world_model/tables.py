@@ -194,7 +194,7 @@ def _relative(found: Mapping[str, Any]) -> Iterator[str]:
         (label, [found[key][name] for name in ("pan", "tilt", "zoom")])
         for key, label in (("model", "model"), ("random", "floor: random encoder"))
     ]
-    begins = "the head goes on from training" if found["goes_on_from_training"] else "a new head is trained"
+    begins = "the head goes on from training" if found.get("goes_on_from_training") else "a new head is trained"
     title = f"Relative pose in {len(found['unseen'])} unseen scenes; {begins} in {len(found['fit'])} others"
     yield from table(title, _SCORE_NAMES[:3], rows)
 
