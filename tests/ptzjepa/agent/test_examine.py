@@ -178,7 +178,6 @@ def test_a_tiny_examination_from_end_to_end(
         mark = found["arms"]["actor_critic+disagreement"][name]
         assert mark["low"] <= mark["mean"] <= mark["high"], name
     assert found["arms"]["random"]["frames_ratio"]["mean"] == pytest.approx(1.0)
-    assert found["arms"]["random"]["frames_ratio"]["mean"] == pytest.approx(1.0)
     assert found["arms"]["oracle"]["attraction"]["mean"] > 1.5
     assert found["arms"]["random"]["calibration"] is None
     assert -1.0 <= found["control"]["mean"] <= 1.0
