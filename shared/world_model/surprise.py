@@ -31,6 +31,7 @@ _FOLLOW = 0.02
 _LEVEL_RATE = 0.01
 _FINEST = 0.1
 """Of the embeddings' variance: members that differ by less than this need not be told apart."""
+_ONE_OF_TWO = 0.5
 _UNREST_HIDDEN = 64
 _UNREST_HARMONICS = (4, 2, 1)
 _CALM = -6.0
@@ -105,8 +106,9 @@ class Disagreement(Judge):
     where the move leads. ``F`` is a tenth of the embeddings' variance: less need not be told apart. Members are
     averaged over lessons: else their own jitter, which is largest where noise is, would count as disagreement.
 
-    ``R`` is what is reducible of the error that a further head expects: what is left above ``U``. Where a scene has
-    changed, heads that have learnt together are wrong together, and differ no more than anywhere; the expected error
+    ``R`` is what is reducible of the error that a further head expects: what is left above half of ``U``, since two
+    views that differ by chance differ by twice the variance that either has around what can be foreseen. Where a scene
+    has changed, heads that have learnt together are wrong together and differ no more than anywhere; the expected error
     rises with the first views. Alone it would do no better: it does not fall where moves end a little beside where they
     were sent, however often the camera looks, and ``V`` does. So it is the geometric mean of both that counts.
     """
@@ -153,7 +155,7 @@ class Disagreement(Judge):
         """Return the logarithm of the information to expect. No gradient makes members agree or places restless."""
         variance = _guesses(foreseen, self.slow_first, self.slow_second).float().var(dim=2).mean(dim=-1)
         unrest = self.unrest(foreseen.embedding, next_pose).float().exp()
-        reducible = torch.relu(self.expected_error(foreseen).float().exp() - unrest)
+        reducible = torch.relu(self.expected_error(foreseen).float().exp() - _ONE_OF_TWO * unrest)
         beside = unrest + _FINEST * self._level()
         return torch.log(torch.log1p((variance * reducible).sqrt() / beside) + _TINY)
 

@@ -112,7 +112,7 @@ def test_disagreement_is_the_information_of_one_more_view() -> None:
     error = judge.expected_error(foreseen(place, 16)).exp()
 
     def expected(unrest: float, finest: float) -> torch.Tensor:
-        return torch.log1p((variance * (error - unrest).clamp_min(0.0)).sqrt() / (unrest + finest)) + 1e-8
+        return torch.log1p((variance * (error - 0.5 * unrest).clamp_min(0.0)).sqrt() / (unrest + finest)) + 1e-8
 
     torch.testing.assert_close(judge(foreseen(place, 16), pose).exp(), expected(math.exp(-6.0), 0.1))
     with torch.no_grad():
@@ -126,7 +126,7 @@ def test_there_is_nothing_to_learn_where_no_error_is_left_above_the_noise() -> N
     judge = Disagreement(config("disagreement"))
     place, pose = torch.randn(7, 2, 64), torch.rand(7, 2, 3) * 30.0 + 1.0
     with torch.no_grad():
-        judge.restless[-1].bias.fill_(float(judge.expected_error(foreseen(place, 16)).max()) + 0.1)
+        judge.restless[-1].bias.fill_(float(judge.expected_error(foreseen(place, 16)).max()) + math.log(2.0) + 0.1)
     assert float(judge(foreseen(place, 16), pose).exp().max()) < 1e-6, "members differ as before, over noise"
 
 
