@@ -22,12 +22,13 @@ from dreamer_agent.examination.zones import Zone, ZoneLayout
 from ptzjepa.agent.eyes import encode, look, with_eyes
 from ptzjepa.agent.material import Transitions, material, scene_of
 from ptzjepa.agent.probes import clear_of_tv, errors
-from ptzjepa.agent.protocol import MOVES, Camera, Protocol, pose_array
+from ptzjepa.agent.protocol import MOVES, Camera, Protocol, networks, pose_array
 from ptzjepa.agent.zoned import ZonedScene
 from ptzjepa.world_model.scenes import Source
 from shared.world_model import WorldModel
+from shared.world_model.surprise import ExpectedError
 from world_model_trainer.objectives import Rollout
-from world_model_trainer.objectives.prediction import prediction_term, squared_errors, surprise_term
+from world_model_trainer.objectives.prediction import log_error_term, prediction_term, squared_errors, surprise_term
 
 _RATE, _WARM_UP = 3e-3, 100
 
@@ -45,15 +46,16 @@ class Map:
 
 
 class Student:
-    """A world model that learns from embeddings; its encoder stays as it is."""
+    """A world model that learns from embeddings, with both kinds of surprise at once; its encoder stays as it is."""
 
     def __init__(self, model: WorldModel, seed: int) -> None:
         self.model = model
+        self._expected = ExpectedError(networks("error"))
         self._weights = [*model.predictor.parameters(), *model.judge.parameters()]
         self._optimizer = torch.optim.AdamW(self._weights, lr=_RATE, weight_decay=1e-4)
+        self._other = torch.optim.AdamW(self._expected.parameters(), lr=_RATE, weight_decay=1e-4)
         self._generator = np.random.default_rng(seed)
-        protocol = Protocol.of(3000)
-        self._batch = protocol.batch * protocol.length
+        self._batch = Protocol.of(3000).batch
 
     def learn(self, seen: Transitions) -> None:
         """Take a lesson from moves, a quarter of them from the newest eighth."""
@@ -73,14 +75,17 @@ class Student:
             foreseen.log_surprise.unsqueeze(1),
             some.action.unsqueeze(1),
             guesses=None if foreseen.guesses is None else foreseen.guesses.unsqueeze(1),
-            log_error=None if foreseen.log_error is None else foreseen.log_error.unsqueeze(1),
             unrest=None if unrest is None else unrest.unsqueeze(1),
         )
         self._optimizer.zero_grad()
         torch.autograd.backward(prediction_term(rollout) + surprise_term(rollout))
         torch.nn.utils.clip_grad_norm_(self._weights, 1.0)
         self._optimizer.step()
-        self.model.judge.observe(some.next_pose, squared_errors(rollout)[:, 0].detach(), some.end)
+        error = squared_errors(rollout)[:, 0].detach()
+        self.model.judge.observe(some.next_pose, error, some.end)
+        self._other.zero_grad()
+        torch.autograd.backward(log_error_term(self._expect(some), error))
+        self._other.step()
 
     @torch.no_grad()
     def map(self, asked: Transitions, layout: ZoneLayout, frames: int) -> Map:
@@ -88,18 +93,24 @@ class Student:
         prediction = self.model.predict(asked.start, asked.pose, asked.action, asked.next_pose)
         true = errors(self.model, asked)
         with torch.enable_grad():
-            told = self.model.predict(asked.start, asked.pose, asked.action, asked.next_pose)
-        guesses, log_error = told.guesses, told.log_error
+            guesses = self.model.predict(asked.start, asked.pose, asked.action, asked.next_pose).guesses
         assert guesses is not None, "the world model's surprise must be disagreement"
-        assert log_error is not None
         zones = torch.from_numpy(layout.zone_at(asked.next_pose[:, 0].numpy()))
         clear = clear_of_tv(layout, asked)
-        columns = (true, prediction.surprise, guesses.detach().var(dim=1).mean(dim=-1), log_error.detach().exp())
+        columns = (true, prediction.surprise, guesses.detach().var(dim=1).mean(dim=-1), self._expect(asked).exp())
         true_error, disagreement, variance, expected = (
             {zone: float(each[zones == zone].mean()) for zone in Zone} for each in columns
         )
         rho = spearman(prediction.surprise[clear].numpy(), true[clear].numpy())
         return Map(frames, true_error, disagreement, variance, expected, rho)
+
+    def _expect(self, some: Transitions) -> Tensor:
+        with torch.no_grad():
+            foreseen = self.model.predictor(
+                some.start, some.pose, some.action.unsqueeze(1), some.next_pose.unsqueeze(1)
+            )
+        expected: Tensor = self._expected(foreseen, some.next_pose.unsqueeze(1)).squeeze(1)
+        return expected
 
 
 def walked(scene: ZonedScene, model: WorldModel, frames: int, seed: int, begin: int = 0) -> Transitions:

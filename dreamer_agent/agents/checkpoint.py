@@ -16,7 +16,7 @@ from shared.actions import ActionTable
 from shared.messages import Name
 from shared.world_model import load_tensors, save_tensors
 
-FORMAT = "ptzjepa-policy-4"
+FORMAT = "ptzjepa-policy-3"
 
 
 class PolicyCard(BaseModel):

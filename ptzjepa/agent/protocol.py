@@ -57,10 +57,7 @@ class Protocol:
     """The frame at which the new zone shows what it has."""
     warm_up: int = 100
     """Frames at random before anybody learns, the same for every arm of a seed."""
-    batch: int = 32
-    length: int = 4
-    """Trajectories in one update of the world model, and moves in each, foreseen from the first view on as dreams are:
-    a judge that has only ever seen real views expects no error where a dream leads it."""
+    batch: int = 64
     train_every: int = 4
     """Frames from one update of the world model to the next."""
     dream_every: int = 8

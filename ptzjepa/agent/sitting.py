@@ -59,7 +59,7 @@ class Sitting:
         self._fresh = with_eyes(material.eyes, "error", seed)
         self._trainer = Trainer(
             self._model,
-            TrainingConfig(batch=protocol.batch, length=protocol.length),
+            TrainingConfig(batch=protocol.batch, length=1),
             device=torch.device("cpu"),
             objective=build_objective(self._model.config, ObjectiveConfig(name="random")),
         )
@@ -182,7 +182,7 @@ class Sitting:
     def _learn(self, frame: int, replay: Replay) -> None:
         protocol = self._protocol
         if frame % protocol.train_every == 0:
-            batch = replay.sample(protocol.batch, protocol.length, self._draws)
+            batch = replay.sample(protocol.batch, 1, self._draws)
             if batch is not None:
                 self._trainer.step(batch)
         if self._learner and frame % protocol.dream_every == 0:

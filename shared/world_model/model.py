@@ -23,16 +23,15 @@ class Prediction:
 
     By default surprise is the squared error of the predicted embedding, mean over its dimensions, as the surprise head
     expects it. The head learns the logarithm, so this is the geometric mean over what may happen. What else surprise
-    can be: ``shared.world_model.surprise``. ``guesses [B, K, D]`` are an ensemble's and ``log_error [B]`` the logarithm
-    of the error that a head beside it expects, where there is one and somebody learns. ``tokens [B, N, C]``: the
-    layer-normalised spatial map, where the predictor foresees it and was given the map before.
+    can be: ``shared.world_model.surprise``. ``guesses [B, K, D]`` are an ensemble's, where there is one and somebody
+    learns. ``tokens [B, N, C]``: the layer-normalised spatial map, where the predictor foresees it and was given the
+    map before.
     """
 
     embedding: Tensor
     log_surprise: Tensor
     guesses: Tensor | None = None
     tokens: Tensor | None = None
-    log_error: Tensor | None = None
 
     @property
     def surprise(self) -> Tensor:
@@ -107,15 +106,12 @@ class WorldModel(nn.Module):
         """
         places = None if tokens is None else torch.arange(tokens.shape[1], device=tokens.device)
         foreseen = self._foresee(embedding, pose, action.unsqueeze(1), next_pose.unsqueeze(1), tokens, places)
-        learning = torch.is_grad_enabled()
-        guesses = self.judge.guesses(foreseen) if learning else None
-        log_error = self.judge.expected_error(foreseen) if learning else None
+        guesses = self.judge.guesses(foreseen) if torch.is_grad_enabled() else None
         return Prediction(
             foreseen.embedding.squeeze(1),
             self.judge(foreseen, next_pose.unsqueeze(1)).squeeze(1),
             None if guesses is None else guesses.squeeze(1),
             None if foreseen.tokens is None else foreseen.tokens.squeeze(1),
-            None if log_error is None else log_error.squeeze(1),
         )
 
     def predict_pairs(self, encoding: Encoding, poses: Tensor, places: Tensor | None = None) -> Pairs:

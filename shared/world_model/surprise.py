@@ -1,8 +1,7 @@
 """What surprise is: four answers behind one interface, chosen by ``WorldModelConfig.surprise``.
 
 * ``error``: a head expects the squared error of the prediction, sample by sample.
-* ``disagreement``: the variance among the predictions of an ensemble of small heads and the error that could be learnt
-  away, beside what changes by itself.
+* ``disagreement``: the variance among the predictions of an ensemble of small heads, beside what changes by itself.
 * ``progress``: by how much the error has been falling around the pose that the move leads to.
 * ``gradient``: a head expects how hard the view will pull on the encoder's weights, as PTZJEPA's reward has it; see
   ``shared.world_model.gradients`` for the magnitude itself.
@@ -31,7 +30,6 @@ _FOLLOW = 0.02
 _LEVEL_RATE = 0.01
 _FINEST = 0.1
 """Of the embeddings' variance: members that differ by less than this need not be told apart."""
-_ONE_OF_TWO = 0.5
 _UNREST_HIDDEN = 64
 _UNREST_HARMONICS = (4, 2, 1)
 _CALM = -6.0
@@ -49,11 +47,6 @@ class Judge(nn.Module, ABC):
 
     def guesses(self, foreseen: Foreseen) -> Tensor | None:
         """Return what an ensemble's members predict, ``[B, Q, K, D]``; None without an ensemble."""
-        del foreseen
-        return None
-
-    def expected_error(self, foreseen: Foreseen) -> Tensor | None:
-        """Return the logarithm of the squared error to expect, ``[B, Q]``; None where surprise needs no such head."""
         del foreseen
         return None
 
@@ -92,25 +85,19 @@ class ExpectedError(Judge):
 
 
 class Disagreement(Judge):
-    """What could be learnt of a view, in nats: ``log(1 + sqrt(V · R) / (U + F))``.
+    """What could be learnt of a view, in nats: how far ``K`` small heads differ beside what changes by itself.
 
-    ``V`` is how far ``K`` small heads differ, which learn the same prediction from different beginnings and samples
-    (Pathak, Gandhi and Gupta, "Self-Supervised Exploration via Disagreement", ICML 2019; Sekar et al., "Planning to
-    Explore via Self-Supervised World Models", ICML 2020). It falls with every look at a place, but where noise is large
-    it falls from so high that it outshines everything there is to learn for thousands of views. So it counts beside the
+    The heads learn the same prediction from different beginnings and samples (Pathak, Gandhi and Gupta,
+    "Self-Supervised Exploration via Disagreement", ICML 2019; Sekar et al., "Planning to Explore via Self-Supervised
+    World Models", ICML 2020). The variance among them falls with every look at a place, but where noise is large it
+    falls from so high that it outshines everything there is to learn for thousands of views. So it counts beside the
     noise, as in the information that one more view of a noisy quantity brings (Depeweg et al., "Decomposition of
-    Uncertainty in Bayesian Deep Learning", ICML 2018).
+    Uncertainty in Bayesian Deep Learning", ICML 2018): ``log(1 + variance / (unrest + finest))``.
 
-    ``U``, unrest, is what the embedding changes between two views without a move. The predictor foresees no change
-    then, so all of that is noise to it, and needs no estimate of what is still to be learnt. A head expects it from
-    where the move leads. ``F`` is a tenth of the embeddings' variance: less need not be told apart. Members are
-    averaged over lessons: else their own jitter, which is largest where noise is, would count as disagreement.
-
-    ``R`` is what is reducible of the error that a further head expects: what is left above half of ``U``, since two
-    views that differ by chance differ by twice the variance that either has around what can be foreseen. Where a scene
-    has changed, heads that have learnt together are wrong together and differ no more than anywhere; the expected error
-    rises with the first views. Alone it would do no better: it does not fall where moves end a little beside where they
-    were sent, however often the camera looks, and ``V`` does. So it is the geometric mean of both that counts.
+    Unrest is what the embedding changes between two views without a move. The predictor foresees no change then, so
+    all of that is noise to it, and needs no estimate of what is still to be learnt. A further head expects it from
+    where the move leads. ``finest`` is a tenth of the embeddings' variance. Members are averaged over lessons: else
+    their own jitter, which is largest where noise is, would count as disagreement.
     """
 
     slow_first: Tensor
@@ -131,17 +118,10 @@ class Disagreement(Judge):
         nn.init.constant_(last.bias, _CALM)
         features = outer + 2 * sum(_UNREST_HARMONICS)
         self.restless = nn.Sequential(nn.Linear(features, _UNREST_HIDDEN), nn.SiLU(), last)
-        hidden = config.hidden_size
-        self.wrong = nn.Sequential(nn.Linear(evidence, hidden), nn.SiLU(), nn.Linear(hidden, 1))
 
     def guesses(self, foreseen: Foreseen) -> Tensor:
         """Return the members' predictions, ``[B, Q, K, D]``."""
         return _guesses(foreseen, self.first, self.second)
-
-    def expected_error(self, foreseen: Foreseen) -> Tensor:
-        """Return the logarithm of the squared error to expect, ``[B, Q]``."""
-        expected: Tensor = self.wrong(foreseen.evidence).squeeze(-1)
-        return expected
 
     def unrest(self, embedding: Tensor, pose: Tensor) -> Tensor:
         """Return the logarithm of the change to expect without a move; no gradient goes to the embedding."""
@@ -154,10 +134,8 @@ class Disagreement(Judge):
     def forward(self, foreseen: Foreseen, next_pose: Tensor) -> Tensor:
         """Return the logarithm of the information to expect. No gradient makes members agree or places restless."""
         variance = _guesses(foreseen, self.slow_first, self.slow_second).float().var(dim=2).mean(dim=-1)
-        unrest = self.unrest(foreseen.embedding, next_pose).float().exp()
-        reducible = torch.relu(self.expected_error(foreseen).float().exp() - _ONE_OF_TWO * unrest)
-        beside = unrest + _FINEST * self._level()
-        return torch.log(torch.log1p((variance * reducible).sqrt() / beside) + _TINY)
+        noise = self.unrest(foreseen.embedding, next_pose).float().exp() + _FINEST * self._level()
+        return torch.log(torch.log1p(variance / noise) + _TINY)
 
     @torch.no_grad()
     def observe(self, next_pose: Tensor, error: Tensor, seen: Tensor) -> None:

@@ -56,10 +56,9 @@ class Rollout:
 
     ``encoded [B, T+1, D]``: every view's embedding. ``predicted [B, T, D]``: open loop from the first view on.
     ``log_surprise [B, T]``: the logarithm of the surprise that was expected of each move. ``tokens [B, T+1, N, C]``:
-    every view's spatial map. Where the world model has them: ``guesses [B, T, K, D]`` of an ensemble, ``log_error [B,
-    T]``: the logarithm of the error that was expected beside it, ``unrest [B, T]``: that of the change that was
-    expected without a move, ``pairs [B, T+1, T+1, D]``: every view from every other, ``maps``: foreseen spatial maps,
-    ``magnitudes [B, T]``: measured gradients, NaN where not measured.
+    every view's spatial map. Where the world model has them: ``guesses [B, T, K, D]`` of an ensemble, ``unrest [B,
+    T]``: the logarithm of the change that was expected without a move, ``pairs [B, T+1, T+1, D]``: every view from
+    every other, ``maps``: foreseen spatial maps, ``magnitudes [B, T]``: measured gradients, NaN where not measured.
     ``extra``: what an objective adds for itself.
     """
 
@@ -71,7 +70,6 @@ class Rollout:
     cameras: Tensor | None = None
     tokens: Tensor | None = None
     guesses: Tensor | None = None
-    log_error: Tensor | None = None
     unrest: Tensor | None = None
     pairs: Tensor | None = None
     maps: Maps | None = None
@@ -165,7 +163,6 @@ def predict_views(model: WorldModel, batch: Trajectories, encoding: Encoding) ->
     steps = model.rollout_steps(encoded[:, 0], batch.poses, batch.actions)
     predicted = torch.stack([step.embedding for step in steps], dim=1).float()
     guesses = [step.guesses for step in steps if step.guesses is not None]
-    errors = [step.log_error for step in steps if step.log_error is not None]
     learning = torch.is_grad_enabled()
     unrest = model.judge.unrest(encoded[:, :-1], batch.poses[:, :-1]) if learning else None
     pairs, maps = _pairs(model, batch, encoding) if learning and model.config.pairs else (None, None)
@@ -178,7 +175,6 @@ def predict_views(model: WorldModel, batch: Trajectories, encoding: Encoding) ->
         cameras=batch.cameras,
         tokens=encoding.tokens,
         guesses=torch.stack(guesses, dim=1).float() if guesses else None,
-        log_error=torch.stack(errors, dim=1).float() if errors else None,
         unrest=None if unrest is None else unrest.float(),
         pairs=pairs,
         maps=maps,

@@ -9,8 +9,6 @@ from torch.nn import functional as F
 from world_model_trainer.objectives.base import Maps, Rollout
 
 _ERROR_FLOOR = 1e-6
-_ERROR_SHARE = 0.1
-"""Of the ensemble's term: logarithms are far off at first, and would take the whole of a clipped gradient."""
 _GRADIENT_FLOOR = 1e-12
 
 
@@ -53,16 +51,11 @@ def surprise_term(rollout: Rollout) -> Tensor:
 
     A head learns the logarithm of the measured gradient, where gradients were measured, else that of the squared error,
     sample by sample. An ensemble's members learn to predict, each from its own random half of the samples; beside
-    them a head learns the logarithm of the squared error, and another, where the action was none, that of what changed
-    all the same.
+    them a head learns, where the action was none, the logarithm of what changed all the same.
     """
     if rollout.guesses is not None:
-        term = _ensemble_term(rollout.guesses, rollout.encoded[:, 1:].detach())
-        if rollout.unrest is not None:
-            term = term + _unrest_term(rollout.unrest, rollout)
-        if rollout.log_error is not None:
-            term = term + _ERROR_SHARE * log_error_term(rollout.log_error, squared_errors(rollout))
-        return term
+        members = _ensemble_term(rollout.guesses, rollout.encoded[:, 1:].detach())
+        return members if rollout.unrest is None else members + _unrest_term(rollout.unrest, rollout)
     if rollout.magnitudes is not None:
         measured = torch.isfinite(rollout.magnitudes)
         target = torch.log(rollout.magnitudes[measured] + _GRADIENT_FLOOR)

@@ -233,15 +233,6 @@ def test_an_ensembles_members_learn_the_target_from_half_the_samples_each() -> N
     assert bool(((taught > 0.3) & (taught < 0.7)).all())
 
 
-def test_the_head_beside_an_ensemble_learns_the_logarithm_of_the_error() -> None:
-    encoded = torch.randn(6, 3, 4)
-    guesses = encoded[:, 1:].unsqueeze(2).expand(-1, -1, 5, -1)
-    made = rollout(encoded, guesses=guesses, log_error=torch.zeros(6, 2, requires_grad=True))
-    error = (made.predicted - encoded[:, 1:]).square().mean(dim=-1)
-    expected = 0.1 * torch.log(error + 1e-6).square().mean()
-    torch.testing.assert_close(surprise_term(made), expected)
-
-
 def test_unrest_is_learnt_where_nobody_moved_and_nowhere_else() -> None:
     encoded = torch.randn(6, 3, 4)
     actions = torch.randn(6, 2, 3)
